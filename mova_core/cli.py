@@ -1,0 +1,109 @@
+"""`mova`: one verb a step, and the few that are not steps. Bad input ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mova_core import __version__
+from mova_core.errors import UserError
+
+EXIT_BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses, runs, and turns what a user can mend into one line on standard error."""
+    options = build_parser().parse_args(arguments)
+    action: Callable[[argparse.Namespace], int] = options.action
+    try:
+        return action(options)
+    except UserError as error:
+        print(f"mova: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"mova: the disk is full ({error.filename or options.root}); expected room for this step's output; "
+            "free some and run the same command again, it goes on where it stopped",
+            file=sys.stderr,
+        )
+        return EXIT_BAD_INPUT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from mova_core.steps import PHASES, STEPS
+
+    parser = argparse.ArgumentParser(
+        prog="mova", description="From raw video to a released joint video and audio model, step by step."
+    )
+    parser.add_argument("--version", action="version", version=f"mova {__version__}")
+    parser.add_argument("--root", type=Path, default=Path("."), help="the folder with params.yaml (default: here)")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    init = verbs.add_parser("init", help="write params.yaml from a preset")
+    init.add_argument("--preset", default="nano", help="which preset (default: nano)")
+    init.add_argument("--force", action="store_true", help="replace a params.yaml that is there")
+    init.add_argument("--print", action="store_true", help="print the preset instead of writing it")
+    init.set_defaults(action=_init)
+
+    for verb in dict.fromkeys(step.verb for step in STEPS):
+        steps = [step for step in STEPS if step.verb == verb]
+        summary = steps[0].summary if len(steps) == 1 else "Train one phase, from the phase before it."
+        command = verbs.add_parser(verb, help=summary, description=summary)
+        if verb == "train":
+            command.add_argument("--phase", required=True, choices=PHASES)
+        if steps[0].per_collection:
+            command.add_argument("--collection", help="one collection (default: every one of params.yaml)")
+        command.set_defaults(action=_run_verb, verb=verb)
+    return parser
+
+
+def _init(options: argparse.Namespace) -> int:
+    from mova_core.config import parse_config, preset_text
+    from mova_core.files import write_text
+    from mova_core.workspace import Workspace
+
+    text = preset_text(options.preset)
+    if options.print:
+        print(text, end="")
+        return 0
+    path = Workspace(options.root).params
+    if path.exists() and not options.force:
+        raise UserError(f"{path} exists", expected="no configuration there", remedy="use --force to replace it")
+    parse_config(text, source=f"preset {options.preset}")
+    write_text(path, text)
+    print(f"wrote {path} from preset {options.preset}")
+    return 0
+
+
+def _run_verb(options: argparse.Namespace) -> int:
+    from mova_core.config import load_config
+    from mova_core.steps import STEPS, run_step
+    from mova_core.workspace import Workspace
+
+    workspace = Workspace(options.root.resolve())
+    config = load_config(workspace.params)
+    phase = getattr(options, "phase", None)
+    for step in STEPS:
+        if step.verb != options.verb or (phase is not None and step.arguments["phase"] != phase):
+            continue
+        named = getattr(options, "collection", None)
+        if named is not None and named not in config.collections:
+            raise UserError(
+                f"no collection named {named!r}",
+                expected=f"one of {', '.join(config.collections)}",
+                remedy=f"add it to `collections` in {workspace.params}",
+            )
+        collections = ([named] if named else list(config.collections)) if step.per_collection else [None]
+        for collection in collections:
+            print(run_step(step, config, workspace, collection).summary())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

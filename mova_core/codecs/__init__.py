@@ -1,0 +1,1 @@
+"""Between pixels, samples, words and the latents the model works on."""

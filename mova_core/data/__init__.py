@@ -1,0 +1,1 @@
+"""Records, manifests, media files and shards: what steps hand to each other."""

@@ -1,0 +1,1 @@
+"""What a model does, measured on clips it has not seen."""

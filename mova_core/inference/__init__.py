@@ -1,0 +1,1 @@
+"""From prompts and first frames to video with sound."""

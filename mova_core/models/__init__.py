@@ -1,0 +1,1 @@
+"""Towers, Bridge, and the one joint forward of both."""

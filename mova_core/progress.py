@@ -1,0 +1,55 @@
+"""Progress that suits its reader: a bar on a terminal, a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LOG_LINES = 10.0
+
+
+def say(message: str) -> None:
+    """Prints one line of what is going on, at once, on standard error (standard output is for results)."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yields `items` unchanged while showing how many are done, the rate and the time left."""
+    if total is None:
+        total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]  # checked by hasattr
+    if sys.stderr.isatty():
+        yield from _bar(items, description, total)
+    else:
+        yield from _lines(items, description, total)
+
+
+def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    console = Console(stderr=True)
+    yield from rich_track(items, description=description, total=total, console=console)
+
+
+def _lines(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    started = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LOG_LINES:
+            last = now
+            say(_line(description, done, total, now - started))
+    say(_line(description, done, total, time.monotonic() - started))
+
+
+def _line(description: str, done: int, total: int | None, seconds: float) -> str:
+    rate = done / seconds if seconds > 0 else 0.0
+    of_total = f"/{total}" if total is not None else ""
+    left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 and done < total else ""
+    return f"{description}: {done}{of_total} in {seconds:.0f} s ({rate:.1f}/s{left})"

@@ -1,0 +1,1 @@
+"""The folder that others load, with its provenance."""

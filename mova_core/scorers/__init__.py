@@ -1,0 +1,1 @@
+"""Measures of sound and picture that curation and evaluation share."""

@@ -1,0 +1,1 @@
+"""Phases, engine, checkpoints."""

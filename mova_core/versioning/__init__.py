@@ -1,0 +1,1 @@
+"""Which data, configuration and code made an artefact."""
