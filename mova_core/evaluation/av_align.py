@@ -1,13 +1,14 @@
 """AV-Align: intersection over union of sound onsets and optical-flow peaks (Yariv et al. 2023, arXiv 2309.16429, 3.2).
 
-A measure that knows nothing of classes, kept to the published conventions so that its figures compare: Farneback flow on
-grey frames, strict local maxima of its mean magnitude, onsets by spectral flux over 128 mel bands at 44.1 kHz, and a
-greedy match within one frame.
+A measure that knows nothing of classes, kept to the published conventions so that its figures compare: Farneback flow
+on grey frames, strict local maxima of its mean magnitude, onsets by spectral flux over 128 mel bands at 44.1 kHz, and
+a greedy match within one frame.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,9 @@ MIN_FLOW_PIXELS = 0.1
 REACH_SECONDS, MEAN_SECONDS, REST_SECONDS, HEIGHT = 0.03, 0.10, 0.03, 0.07
 
 
-def av_align(frames: npt.NDArray[np.uint8], waveform: npt.NDArray[np.float32], fps: float, sample_rate_hz: int) -> float:
+def av_align(
+    frames: npt.NDArray[np.uint8], waveform: npt.NDArray[np.float32], fps: float, sample_rate_hz: int
+) -> float:
     """The score of one clip in 0..1.
 
     Parameters
@@ -68,8 +71,9 @@ def flow_magnitude(frames: npt.NDArray[np.uint8]) -> Floats:
 
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     lengths = []
-    for before, after in zip(grey, grey[1:], strict=False):
-        flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    for before, after in itertools.pairwise(grey):
+        blank = np.zeros((*before.shape, 2), dtype=np.float32)
+        flow = cv2.calcOpticalFlowFarneback(before, after, blank, 0.5, 3, 15, 3, 5, 1.2, 0)
         lengths.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean()))
     return np.array(lengths[:1] + lengths, dtype=np.float64)
 

@@ -1,9 +1,9 @@
 """How far apart the events of picture and sound are, with intervals, and how near they would be by chance.
 
-An event is paired with the nearest event of the other modality, from the picture's side (each visible event asks for its
-sound) and from the sound's side (each sound asks for its event: a spurious onset counts against a clip here). An event
-of a clip whose other modality holds none is a miss and stays in the denominator. Offsets are audio minus video in
-seconds: positive means that the sound comes late.
+An event is paired with the nearest event of the other modality, from the picture's side (each visible event asks for
+its sound) and from the sound's side (each sound asks for its event: a spurious onset counts against a clip here). An
+event of a clip whose other modality holds none is a miss and stays in the denominator. Offsets are audio minus video
+in seconds: positive means that the sound comes late.
 
 Chance is measured, not assumed: every clip's picture with the sound of every other clip of its class. Whatever the
 class' habits are (how many events, where they tend to lie), chance has them too.
@@ -154,7 +154,8 @@ def _direction(per_clip: list[Seconds], windows: tuple[float, float], generator:
 
     def share(window_seconds: float) -> Estimate:
         hits = np.array([_within(offsets, window_seconds) for offsets in per_clip], dtype=np.float64)
-        return _range(float(_ratio(hits.sum(), totals.sum())), _ratio(hits[drawn].sum(axis=1), totals[drawn].sum(axis=1)))
+        draws = _ratio(hits[drawn].sum(axis=1), totals[drawn].sum(axis=1))
+        return _range(float(_ratio(hits.sum(), totals.sum())), draws)
 
     return Direction(
         num_events=len(everything),
@@ -211,9 +212,8 @@ def _chance(
         num_events += sum(len(clips[i].video) for i in group)
         num_pairs += size * (size - 1)
     flat = np.concatenate(offsets) if offsets else np.zeros(0)
-    shares = [
-        _range(float(_ratio(mean_hits[k], float(num_events))), _ratio(random_hits[k], float(num_events))) for k in (0, 1)
-    ]
+    means, draws = _ratio(mean_hits, float(num_events)), _ratio(random_hits, float(num_events))
+    shares = [_range(float(means[k]), draws[k]) for k in (0, 1)]
     as_good = np.count_nonzero(random_hits[0] >= own_hits[0])
     return Chance(
         within_one_frame=shares[0],

@@ -1,0 +1,91 @@
+"""Instants read off a sampled curve, finer than its samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def rises(curve: Floats, rate_hz: float, *, min_height: float, level: float, min_gap_seconds: float) -> Floats:
+    """The instants at which a curve climbs by at least `min_height`, from a valley to the next peak.
+
+    A climb ends where the curve has fallen back by `min_height`, so wiggles smaller than that neither start nor end
+    one. Its instant is where the curve crosses `level` (0..1) of the way from valley to peak, linearly between
+    samples; where it does so more than once, the last crossing before the peak counts.
+
+    Parameters
+    ----------
+    curve : ``[N]``, sample n at ``n / rate_hz`` seconds.
+    min_gap_seconds : of two climbs closer than this, the smaller is dropped.
+    """
+    found: list[tuple[float, float]] = []
+    for valley, peak in _climbs(curve, min_height):
+        height = float(curve[peak] - curve[valley])
+        threshold = curve[valley] + level * height
+        below = valley + int(np.flatnonzero(curve[valley:peak] < threshold)[-1])
+        fraction = (threshold - curve[below]) / (curve[below + 1] - curve[below])
+        instant = float((below + fraction) / rate_hz)
+        if found and instant - found[-1][0] < min_gap_seconds:
+            if height <= found[-1][1]:
+                continue
+            found.pop()
+        found.append((instant, height))
+    return np.array([instant for instant, _ in found], dtype=np.float64)
+
+
+def _climbs(curve: Floats, min_height: float) -> list[tuple[int, int]]:
+    """Pairs of valley and peak indices whose difference is at least `min_height`, by hysteresis."""
+    pairs: list[tuple[int, int]] = []
+    valley = peak = 0
+    climbing = False
+    for index in range(len(curve)):
+        if climbing:
+            if curve[index] > curve[peak]:
+                peak = index
+            elif curve[index] <= curve[peak] - min_height:
+                pairs.append((valley, peak))
+                climbing, valley = False, index
+        elif curve[index] < curve[valley]:
+            valley = index
+        elif curve[index] >= curve[valley] + min_height:
+            climbing, peak = True, index
+    if climbing:
+        pairs.append((valley, peak))
+    return pairs
+
+
+def corners(curve: Floats, rate_hz: float, *, min_height: float) -> Floats:
+    """The instants at which a curve turns sharply from rising to falling, each side at least `min_height` high.
+
+    The curve is taken to be straight on either side of the corner: lines through the two samples before and the two
+    after it meet there. Corners in the two outermost samples at either end are not seen.
+    """
+    tops = {peak for _, peak in _climbs(curve, min_height)}
+    tops &= {len(curve) - 1 - peak for _, peak in _climbs(curve[::-1], min_height)}
+    return np.array(sorted(_corner(curve, top) / rate_hz for top in tops), dtype=np.float64)
+
+
+def _corner(curve: Floats, top: int) -> float:
+    """Where the lines on either side of the highest sample meet, in samples."""
+    if top < 2 or top > len(curve) - 3:
+        return float(top)
+    later = curve[top + 1] > curve[top - 1]
+    left = top if later else top - 1
+    rise = curve[left] - curve[left - 1]
+    fall = curve[left + 2] - curve[left + 1]
+    if rise - fall <= 0:
+        return float(top)
+    meeting = (curve[left + 1] - curve[left] - fall) / (rise - fall)
+    return float(left + np.clip(meeting, 0.0, 1.0))
+
+
+def smoothed(curve: Floats, width: int) -> Floats:
+    """A Hann-weighted running mean over `width` samples (odd), with the ends held."""
+    if width <= 1:
+        return curve
+    window = np.hanning(width + 2)[1:-1]
+    held = np.pad(curve, width // 2, mode="edge")
+    result: Floats = np.convolve(held, window / window.sum(), mode="valid")
+    return result
