@@ -171,10 +171,16 @@ def run_step(step: Step, config: Config, workspace: Workspace, collection: str |
     scope = {**step.arguments, **({"collection": collection} if collection is not None else {})}
     started = time.monotonic()
     report = _function(step)(config, workspace, **scope).timed(time.monotonic() - started)
-    stem = step.name if collection is None else f"{step.name}-{collection}"
-    report.save(workspace.reports / f"{stem}.json")
-    save_config(config, workspace.reports / f"{stem}.params.yaml")
+    path = report_path(step, workspace, collection)
+    report.save(path)
+    save_config(config, path.with_suffix(".params.yaml"))
     return report
+
+
+def report_path(step: Step, workspace: Workspace, collection: str | None = None) -> Path:
+    """Where `run_step` stores the step's report."""
+    stem = step.name if collection is None else f"{step.name}-{collection}"
+    return workspace.reports / f"{stem}.json"
 
 
 def output_paths(step: Step, workspace: Workspace, collection: str | None = None) -> list[Path]:
