@@ -1,0 +1,45 @@
+"""What a step has already done, one line a source, so that a run that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mova_core.files import write_text
+
+
+class Journal:
+    """A JSON-lines file of ``{"key": ..., "value": ...}``; the last line for a key holds.
+
+    A line that a kill cut short is dropped when the file is opened. `settle` leaves the file in an order that depends
+    on the keys alone, so equal work ends in equal bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, Any] = {}
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]
+        for line in whole.splitlines():
+            entry = json.loads(line)
+            self.entries[entry["key"]] = entry["value"]
+        if whole != text:
+            write_text(path, whole)
+
+    def add(self, key: str, value: Any) -> None:
+        """Appends one entry, on its way to the disk when this returns."""
+        self.entries[key] = value
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(_line(key, value))
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Rewrites the file with only `keys`, sorted."""
+        self.entries = {key: self.entries[key] for key in sorted(set(keys))}
+        write_text(self.path, "".join(_line(key, value) for key, value in self.entries.items()))
+
+
+def _line(key: str, value: Any) -> str:
+    return json.dumps({"key": key, "value": value}, sort_keys=True) + "\n"
