@@ -62,9 +62,11 @@ def corners(curve: Floats, rate_hz: float, *, min_height: float) -> Floats:
     The curve is taken to be straight on either side of the corner: lines through the two samples before and the two
     after it meet there. Corners in the two outermost samples at either end are not seen.
     """
-    tops = {peak for _, peak in _climbs(curve, min_height)}
-    tops &= {len(curve) - 1 - peak for _, peak in _climbs(curve[::-1], min_height)}
-    return np.array(sorted(_corner(curve, top) / rate_hz for top in tops), dtype=np.float64)
+    climbed = [peak for _, peak in _climbs(curve, min_height)]
+    descended = {len(curve) - 1 - peak for _, peak in _climbs(curve[::-1], min_height)}
+    # Seen from the other end, a top of two equal samples is its other sample.
+    tops = [peak for peak in climbed if peak in descended or peak + 1 in descended]
+    return np.array([_corner(curve, top) / rate_hz for top in tops], dtype=np.float64)
 
 
 def _corner(curve: Floats, top: int) -> float:

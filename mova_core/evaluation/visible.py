@@ -19,6 +19,7 @@ Frames = npt.NDArray[np.uint8]
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 # A curve must move by this share of its own range to hold an event, and the range must exceed the class' floor.
 MIN_SHARE = 0.3
+MIN_FOREGROUND = 60.0  # summed over the three channels
 
 
 def visible_events(frames: Frames, label: str, fps: float) -> Floats:
@@ -53,6 +54,8 @@ def mouth_openings(frames: Frames, fps: float) -> Floats:
 def ball_bounces(frames: Frames, fps: float) -> Floats:
     """Instants at which the ball turns upwards."""
     depth = depth_curve(frames)
+    if depth is None:
+        return np.zeros(0)
     return corners(depth, fps, min_height=_height(depth, 0.02))
 
 
@@ -100,15 +103,42 @@ def openness_curve(frames: Frames) -> Floats:
     return curve
 
 
-def depth_curve(frames: Frames) -> Floats:
-    """Vertical centre ``[T]`` of what moves before the background, 0 at the top and 1 at the bottom of the picture."""
-    colour = frames.astype(np.float64)
-    strength = np.abs(colour - np.median(colour, axis=0)).sum(axis=-1)
-    strength = np.maximum(strength - 0.35 * strength.max(axis=(1, 2), keepdims=True), 0.0) ** 2
+def depth_curve(frames: Frames) -> Floats | None:
+    """Vertical centre ``[T]`` of what moves before the background, 0 at the top and 1 at the bottom of the picture.
+
+    None where nothing stands out from the background in most frames.
+    """
+    strength = np.abs(frames.astype(np.float64) - backdrop(frames)).sum(axis=-1)
+    peak = strength.max(axis=(1, 2), keepdims=True)
+    if np.median(peak) < MIN_FOREGROUND:
+        return None
+    strength = np.maximum(strength - 0.35 * peak, 0.0)
     rows = (np.arange(frames.shape[1]) + 0.5) / frames.shape[1]
-    total = strength.sum(axis=(1, 2))
-    centre: Floats = (strength.sum(axis=2) * rows).sum(axis=1) / np.maximum(total, 1e-9)
+    centre: Floats = (strength.sum(axis=2) * rows).sum(axis=1) / np.maximum(strength.sum(axis=(1, 2)), 1e-9)
     return centre
+
+
+def backdrop(frames: Frames) -> Floats:
+    """The picture ``[H, W, 3]`` without what moves in it, also where it never left entirely.
+
+    The hull of the changing pixels is filled in from around it; then each pixel takes, of the colours it ever showed,
+    the one nearest to that filling, unless none is near.
+    """
+    import cv2
+
+    variance = luminance(frames).var(axis=0)
+    changing = variance > 0.02 * variance.max()
+    still = np.median(frames, axis=0).astype(np.uint8)
+    points = np.argwhere(changing)[:, ::-1].astype(np.int32)
+    hull = np.zeros(changing.shape, dtype=np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    hull = cv2.dilate(hull, np.ones((3, 3), dtype=np.uint8))
+    filled = cv2.inpaint(still, hull, 3, cv2.INPAINT_TELEA).astype(np.float64)
+    distance = np.abs(frames.astype(np.float64) - filled).sum(axis=-1)
+    nearest = np.take_along_axis(frames, distance.argmin(axis=0)[None, ..., None], axis=0)[0].astype(np.float64)
+    shown = distance.min(axis=0) < MIN_FOREGROUND / 2
+    result: Floats = np.where(shown[..., None], nearest, filled)
+    return result
 
 
 def speed_curve(frames: Frames) -> Floats:
