@@ -1,0 +1,258 @@
+"""The Bridge: cross-attention between the towers at chosen layers, both ways at once (report section 3.2).
+
+Both directions read the states from before the layer. Each adds its output, scaled, to the modality that asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kernels.aligned_rope import aligned_rope
+from kernels.bridge_attention import bridge_attention
+from kernels.dispatch import Request
+from mova_core.models.layers import LayerNorm, Linear, RMSNorm, modulate
+from mova_core.models.rope import Grid, aligned_tables, spread_over_audio
+
+EPS = 1e-6
+ADALN_EPS = 1e-5
+
+Strategy = Literal["full", "shallow_focus", "distributed", "progressive", "custom"]
+Tables = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines, each `[tokens, head_dim]`."""
+
+CUSTOM_LAYERS = (0, 2, 4, 6, 8, 12, 16, 20)
+PROGRESSIVE_DENSE_LAYERS = 8
+SPARSE_STRIDE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class BridgeConfig:
+    """Shape of the Bridge; names follow the release's dual_tower_bridge/config.json.
+
+    Attributes
+    ----------
+    visual_layers, audio_layers, visual_hidden_dim, audio_hidden_dim : depth and width of the towers.
+    audio_fps : audio latents a second.
+    interaction_strategy : see `interaction_layers`.
+    apply_cross_rope : whether queries and keys are rotated by their time.
+    apply_first_frame_bias_in_rope : see `mova_core.models.rope.video_positions`.
+    trainable_condition_scale : whether one learned number scales what both directions add.
+    pooled_adaln : whether audio queries are first modulated by a pooled state of their video frame.
+    """
+
+    visual_layers: int
+    audio_layers: int
+    visual_hidden_dim: int
+    audio_hidden_dim: int
+    audio_fps: float
+    head_dim: int
+    interaction_strategy: Strategy = "full"
+    apply_cross_rope: bool = True
+    apply_first_frame_bias_in_rope: bool = False
+    trainable_condition_scale: bool = False
+    pooled_adaln: bool = False
+
+
+def interaction_layers(strategy: Strategy, visual_layers: int, audio_layers: int) -> tuple[int, ...]:
+    """The layers at which the towers interact, of those that both have.
+
+    `full`: all. `shallow_focus`: the first third. `distributed`: every third. `progressive`: the first eight, then
+    every third. `custom`: the release's list.
+    """
+    shared = min(visual_layers, audio_layers)
+    chosen = {
+        "full": range(shared),
+        "shallow_focus": range(shared // 3),
+        "distributed": range(0, shared, SPARSE_STRIDE),
+        "progressive": (*range(PROGRESSIVE_DENSE_LAYERS), *range(PROGRESSIVE_DENSE_LAYERS, shared, SPARSE_STRIDE)),
+        "custom": CUSTOM_LAYERS,
+    }[strategy]
+    return tuple(layer for layer in chosen if layer < shared)
+
+
+class BridgeAttention(nn.Module):
+    """Queries of one modality against keys and values of the other; heads of the asking width."""
+
+    def __init__(self, dim: int, condition_dim: int, head_dim: int) -> None:
+        super().__init__()
+        if dim % head_dim:
+            raise ValueError(f"the tower is {dim} wide and head_dim is {head_dim}; expected a multiple")
+        self.head_dim = head_dim
+        self.q = Linear(dim, dim)
+        self.k = Linear(condition_dim, dim)
+        self.v = Linear(condition_dim, dim)
+        self.o = Linear(dim, dim)
+        self.norm_q = RMSNorm(dim, EPS)
+        self.norm_k = RMSNorm(dim, EPS)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        condition: torch.Tensor,
+        x_tables: Tables | None,
+        condition_tables: Tables | None,
+        kernels: Request,
+    ) -> torch.Tensor:
+        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `[b, l, dim]`. No tables, no rotation."""
+        heads = (-1, self.head_dim)
+        q = self.norm_q(self.q(x)).unflatten(-1, heads)
+        k = self.norm_k(self.k(condition)).unflatten(-1, heads)
+        if x_tables is not None and condition_tables is not None:
+            q = aligned_rope(q, *x_tables, backend=kernels)
+            k = aligned_rope(k, *condition_tables, backend=kernels)
+        out = bridge_attention(q, k, self.v(condition).unflatten(-1, heads), backend=kernels)
+        projected: torch.Tensor = self.o(out.flatten(2))
+        return projected
+
+
+class FramePooling(nn.Module):
+    """One state a video frame: a learned query attends to the frame's tokens."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.probe = nn.Parameter(torch.randn(1, 1, dim) / dim**0.5)
+        self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.layernorm = LayerNorm(dim, eps=EPS)
+
+    def forward(self, tokens: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Tokens `[b, frames * tokens_per_frame, dim]` to `[b, frames, dim]`."""
+        frames = tokens.reshape(tokens.shape[0] * num_frames, -1, tokens.shape[2])
+        probe = self.probe.expand(frames.shape[0], -1, -1)
+        pooled, _ = self.attention(probe, frames, frames, need_weights=False)
+        states: torch.Tensor = self.layernorm(pooled[:, 0]).unflatten(0, (-1, num_frames))
+        return states
+
+
+class AdaptiveNorm(nn.Module):
+    """A LayerNorm whose scale and shift come from another sequence of the same length."""
+
+    def __init__(self, dim: int, condition_dim: int) -> None:
+        super().__init__()
+        self.linear = Linear(condition_dim, 2 * dim)
+        self.norm = LayerNorm(dim, eps=ADALN_EPS, elementwise_affine=False)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.linear(nn.functional.silu(condition)).chunk(2, dim=-1)
+        return modulate(self.norm(x), shift, scale)
+
+
+class Conditioner(nn.Module):
+    """One direction at one layer: what the other modality adds to `x`, before scaling."""
+
+    def __init__(self, dim: int, condition_dim: int, head_dim: int, pooled: bool) -> None:
+        super().__init__()
+        self.y_norm = LayerNorm(condition_dim, eps=EPS)
+        self.inner = BridgeAttention(dim, condition_dim, head_dim)
+        self.per_frame_pooling: FramePooling | None = None
+        self.adaln: AdaptiveNorm | None = None
+        if pooled:
+            self.per_frame_pooling = FramePooling(condition_dim, pooling_heads(dim, condition_dim, head_dim))
+            self.adaln = AdaptiveNorm(dim, condition_dim)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        condition: torch.Tensor,
+        x_tables: Tables | None,
+        condition_tables: Tables | None,
+        num_frames: int,
+        kernels: Request,
+    ) -> torch.Tensor:
+        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `num_frames` counts the video's latent frames."""
+        if self.per_frame_pooling is not None and self.adaln is not None:
+            x = self.adaln(x, spread_over_audio(self.per_frame_pooling(condition, num_frames), x.shape[1]))
+        added: torch.Tensor = self.inner(x, self.y_norm(condition), x_tables, condition_tables, kernels)
+        return added
+
+
+def pooling_heads(dim: int, condition_dim: int, head_dim: int) -> int:
+    """Heads of the frame pooling: the asking tower's where they divide the pooled width (as in the release), else the
+    pooled width's own (where the release fails)."""
+    heads = dim // head_dim
+    return heads if condition_dim % heads == 0 else condition_dim // head_dim
+
+
+class Bridge(nn.Module):
+    """All interaction layers (the release's `DualTowerConditionalBridge`)."""
+
+    def __init__(self, config: BridgeConfig, kernels: Request = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.kernels: Request = kernels
+        self.layers = interaction_layers(config.interaction_strategy, config.visual_layers, config.audio_layers)
+        video, audio, head_dim = config.visual_hidden_dim, config.audio_hidden_dim, config.head_dim
+        self.audio_to_video_conditioners = nn.ModuleDict(
+            {str(layer): Conditioner(video, audio, head_dim, pooled=False) for layer in self.layers}
+        )
+        self.video_to_audio_conditioners = nn.ModuleDict(
+            {str(layer): Conditioner(audio, video, head_dim, pooled=config.pooled_adaln) for layer in self.layers}
+        )
+        self.condition_scale = nn.Parameter(torch.ones(1)) if config.trainable_condition_scale else None
+
+    def tables(
+        self, grid: Grid, num_audio_tokens: int, video_fps: float, like: torch.Tensor
+    ) -> tuple[Tables | None, Tables | None]:
+        """Rotation tables of (video, audio) tokens, in the dtype and on the device of `like`; None without RoPE."""
+        config = self.config
+        if not config.apply_cross_rope:
+            return None, None
+        return aligned_tables(
+            grid,
+            num_audio_tokens,
+            config.head_dim,
+            video_fps,
+            config.audio_fps,
+            config.apply_first_frame_bias_in_rope,
+            like.device,
+            like.dtype,
+        )
+
+    def forward(
+        self,
+        layer: int,
+        video: torch.Tensor,
+        audio: torch.Tensor,
+        tables: tuple[Tables | None, Tables | None],
+        num_frames: int,
+        *,
+        mask: torch.Tensor | None = None,
+        audio_to_video_scale: float | torch.Tensor | None = None,
+        video_to_audio_scale: float | torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens of both modalities after the exchange at `layer`; unchanged where there is none.
+
+        Parameters
+        ----------
+        video, audio : tokens `[b, l, visual_hidden_dim]` and `[b, m, audio_hidden_dim]`.
+        tables : from `tables`.
+        num_frames : latent frames of the video.
+        mask : bool `[b]`; nothing is added to samples where it is False.
+        audio_to_video_scale, video_to_audio_scale : factors on what is added; None stands for the learned scale, or 1.
+        """
+        if layer not in self.layers:
+            return video, audio
+        video_tables, audio_tables = tables
+        to_video = self.audio_to_video_conditioners[str(layer)](
+            video, audio, video_tables, audio_tables, num_frames, self.kernels
+        )
+        to_audio = self.video_to_audio_conditioners[str(layer)](
+            audio, video, audio_tables, video_tables, num_frames, self.kernels
+        )
+        return (
+            video + self._scaled(to_video, audio_to_video_scale, mask),
+            audio + self._scaled(to_audio, video_to_audio_scale, mask),
+        )
+
+    def _scaled(
+        self, added: torch.Tensor, scale: float | torch.Tensor | None, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        if scale is None:
+            scale = self.condition_scale
+        if scale is not None:
+            added = added * scale
+        # masked_fill, not a product: what is off must not leak, not even as 0 * inf.
+        return added if mask is None else added.masked_fill(~mask[:, None, None], 0)

@@ -1,0 +1,144 @@
+"""The joint model: two towers and a Bridge, with the one forward that training and sampling share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kernels.dispatch import Request
+from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
+from mova_core.models.bridge import Bridge, BridgeConfig
+from mova_core.models.video_tower import VideoTower, VideoTowerConfig
+
+NUM_TRAIN_TIMESTEPS = 1000
+"""Timesteps are sigma times this."""
+
+Expert = Literal["high_noise", "low_noise"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DualTowerConfig:
+    """Shape of the joint model.
+
+    Attributes
+    ----------
+    num_experts : 2 video towers, one for each side of the boundary, or 1 that serves all noise levels.
+    boundary_ratio : the high-noise expert serves timesteps from boundary_ratio * 1000 upwards.
+    """
+
+    video: VideoTowerConfig
+    audio: AudioTowerConfig
+    bridge: BridgeConfig
+    num_experts: Literal[1, 2] = 2
+    boundary_ratio: float = 0.9
+
+
+class DualTower(nn.Module):
+    """Video tower(s), audio tower and Bridge; parameter names are the release's.
+
+    `video_dit` is the high-noise expert, `video_dit_2` the low-noise one (None with one expert).
+    """
+
+    def __init__(self, config: DualTowerConfig, kernels: Request = "auto") -> None:
+        super().__init__()
+        check_widths(config)
+        self.config = config
+        self.video_dit = VideoTower(config.video)
+        self.video_dit_2 = VideoTower(config.video) if config.num_experts == 2 else None
+        self.audio_dit = AudioTower(config.audio)
+        self.dual_tower_bridge = Bridge(config.bridge, kernels)
+
+    def expert_at(self, video_timestep: float) -> Expert:
+        """Which expert serves a timestep: the low-noise one strictly below boundary_ratio * 1000."""
+        return "low_noise" if video_timestep < self.config.boundary_ratio * NUM_TRAIN_TIMESTEPS else "high_noise"
+
+    def video_tower(self, expert: Expert) -> VideoTower:
+        """The tower of that expert; with one expert, the only one."""
+        if expert == "low_noise" and self.video_dit_2 is not None:
+            return self.video_dit_2
+        return self.video_dit
+
+    def forward(
+        self,
+        video_latents: torch.Tensor,
+        condition: torch.Tensor | None,
+        audio_latents: torch.Tensor,
+        video_timestep: torch.Tensor,
+        audio_timestep: torch.Tensor,
+        text: torch.Tensor,
+        *,
+        expert: Expert,
+        bridge: bool | torch.Tensor = True,
+        video_fps: float,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Velocities of both modalities.
+
+        Parameters
+        ----------
+        video_latents : noisy, `[b, 16, F, h, w]`.
+        condition : `[b, 20, F, h, w]`, 4 mask channels (1 in the given first latent frame) and its latent; None for a
+            tower without condition channels.
+        audio_latents : noisy, `[b, c, length]`.
+        video_timestep, audio_timestep : `[b]`, or `[1]` for all samples, in 0..1000; the two may differ.
+        text : embeddings `[b, m, text_dim]`, rows past a prompt's end zero.
+        expert : which video tower serves the batch.
+        bridge : False for no cross-modal injection at all; a bool `[b]` switches it sample by sample.
+        video_fps : frames a second, from which the Bridge derives its common clock.
+
+        Returns
+        -------
+        (video velocity `[b, 16, F, h, w]`, audio velocity `[b, c, length]`).
+        """
+        tower, audio_tower = self.video_tower(expert), self.audio_dit
+        latents = video_latents if condition is None else torch.cat((video_latents, condition), dim=1)
+        video, grid = tower.embed(latents)
+        audio = audio_tower.embed(audio_latents)
+        video_embedding, video_modulation = tower.embed_time(video_timestep)
+        audio_embedding, audio_modulation = audio_tower.embed_time(audio_timestep)
+        video_context, audio_context = tower.embed_text(text), audio_tower.embed_text(text)
+        video_rotations, audio_rotations = tower.rotations(video, grid), audio_tower.rotations(audio)
+        mask = bridge if isinstance(bridge, torch.Tensor) else None
+        tables = self.dual_tower_bridge.tables(grid, audio.shape[1], video_fps, like=video)
+        for layer in range(max(tower.num_layers, audio_tower.num_layers)):
+            if bridge is not False and layer in self.dual_tower_bridge.layers:
+                video, audio = self.dual_tower_bridge(layer, video, audio, tables, grid[0], mask=mask)
+            if layer < tower.num_layers:
+                video = tower.blocks[layer](video, video_context, video_modulation, video_rotations)
+            if layer < audio_tower.num_layers:
+                audio = audio_tower.blocks[layer](audio, audio_context, audio_modulation, audio_rotations)
+        return tower.finish(video, video_embedding, grid), audio_tower.finish(audio, audio_embedding)
+
+    def audio_only(self, audio_latents: torch.Tensor, audio_timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """The audio tower alone (phase 0): the velocity `[b, c, length]`."""
+        velocity: torch.Tensor = self.audio_dit(audio_latents, audio_timestep, text)
+        return velocity
+
+    def set_spatial_rope_scale(self, scale: float) -> None:
+        """Sets what multiplies spatial positions in both experts; saved with the model."""
+        video = dataclasses.replace(self.config.video, spatial_rope_scale=scale)
+        self.config = dataclasses.replace(self.config, video=video)
+        for tower in (self.video_dit, self.video_dit_2):
+            if tower is not None:
+                tower.config = video
+
+
+def check_widths(config: DualTowerConfig) -> None:
+    """Holds the Bridge's idea of the towers against the towers.
+
+    Raises
+    ------
+    ValueError : if a width or depth differs, naming both numbers.
+    """
+    bridge, video, audio = config.bridge, config.video, config.audio
+    pairs = {
+        "visual_hidden_dim": (bridge.visual_hidden_dim, video.dim),
+        "audio_hidden_dim": (bridge.audio_hidden_dim, audio.dim),
+        "visual_layers": (bridge.visual_layers, video.num_layers),
+        "audio_layers": (bridge.audio_layers, audio.num_layers),
+    }
+    for name, (stated, actual) in pairs.items():
+        if stated != actual:
+            raise ValueError(f"the Bridge's {name} is {stated}, the tower's is {actual}; expected them equal")

@@ -1,0 +1,111 @@
+"""What the video and the audio tower share: embeddings, transformer blocks and head (report section 3.1).
+
+A block modulates its two branches by the time embedding (shift, scale, gate for attention; the same for the
+feed-forward), and attends to the text in between. Axes: b sample, l token, m text row, d channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mova_core.models.attention import CrossAttention, SelfAttention
+from mova_core.models.layers import LayerNorm, Linear, TimeEmbedding, TimeProjection, modulate, sinusoid
+
+MODULATIONS_PER_BLOCK = 6
+"""Shift, scale, gate of attention, then of the feed-forward."""
+
+
+class FeedForward(nn.Sequential):
+    """Linear, GELU (tanh form), Linear."""
+
+    def __init__(self, dim: int, ffn_dim: int) -> None:
+        super().__init__(Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), Linear(ffn_dim, dim))
+
+
+class Block(nn.Module):
+    """One transformer layer of a tower."""
+
+    def __init__(self, dim: int, ffn_dim: int, num_heads: int, eps: float) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(dim, num_heads, eps)
+        self.cross_attn = CrossAttention(dim, num_heads, eps)
+        self.norm1 = LayerNorm(dim, eps=eps, elementwise_affine=False)
+        self.norm2 = LayerNorm(dim, eps=eps, elementwise_affine=False)
+        self.norm3 = LayerNorm(dim, eps=eps)
+        self.ffn = FeedForward(dim, ffn_dim)
+        self.modulation = nn.Parameter(torch.randn(1, MODULATIONS_PER_BLOCK, dim) / dim**0.5)
+
+    def forward(
+        self, x: torch.Tensor, context: torch.Tensor, time_modulation: torch.Tensor, rotations: torch.Tensor
+    ) -> torch.Tensor:
+        """`x` `[b, l, d]`, `context` `[b, m, d]`, `time_modulation` `[b or 1, 6, d]`, `rotations` `[l, head_dim/2]`."""
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
+            (self.modulation + time_modulation).to(x.dtype).chunk(MODULATIONS_PER_BLOCK, dim=1)
+        )
+        x = torch.addcmul(x, self.self_attn(modulate(self.norm1(x), shift_1, scale_1), rotations), gate_1)
+        x = x + self.cross_attn(self.norm3(x), context)
+        return torch.addcmul(x, self.ffn(modulate(self.norm2(x), shift_2, scale_2)), gate_2)
+
+
+class Head(nn.Module):
+    """From tokens to the channels of a patch, modulated by the time embedding of each sample."""
+
+    def __init__(self, dim: int, out_features: int, eps: float) -> None:
+        super().__init__()
+        self.norm = LayerNorm(dim, eps=eps, elementwise_affine=False)
+        self.head = Linear(dim, out_features)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+
+    def forward(self, x: torch.Tensor, time_embedding: torch.Tensor) -> torch.Tensor:
+        """`x` `[b, l, d]`, `time_embedding` `[b or 1, d]`; `[b, l, out_features]`."""
+        shift, scale = (self.modulation + time_embedding[:, None]).to(x.dtype).chunk(2, dim=1)
+        out: torch.Tensor = self.head(modulate(self.norm(x), shift, scale))
+        return out
+
+
+class Tower(nn.Module):
+    """Embeddings, blocks and head; a subclass adds how latents become tokens and where those lie."""
+
+    blocks: nn.ModuleList
+
+    def __init__(
+        self,
+        patch_embedding: nn.Module,
+        *,
+        dim: int,
+        ffn_dim: int,
+        num_heads: int,
+        num_layers: int,
+        text_dim: int,
+        freq_dim: int,
+        patch_out_features: int,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim is {dim} and num_heads {num_heads}; expected a multiple")
+        self.num_layers = num_layers
+        self.freq_dim = freq_dim
+        self.head_dim = dim // num_heads
+        self.patch_embedding = patch_embedding
+        self.text_embedding = nn.Sequential(Linear(text_dim, dim), nn.GELU(approximate="tanh"), Linear(dim, dim))
+        self.time_embedding = TimeEmbedding(freq_dim, dim)
+        self.time_projection = TimeProjection(dim, MODULATIONS_PER_BLOCK)
+        self.blocks = nn.ModuleList(Block(dim, ffn_dim, num_heads, eps) for _ in range(num_layers))
+        self.head = Head(dim, patch_out_features, eps)
+
+    def embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """From timesteps `[b or 1]` in 0..1000: the embedding `[b, d]` for the head and `[b, 6, d]` for the blocks."""
+        embedding = self.time_embedding(sinusoid(timestep, self.freq_dim))
+        return embedding, self.time_projection(embedding).unflatten(-1, (MODULATIONS_PER_BLOCK, -1))
+
+    def embed_text(self, text: torch.Tensor) -> torch.Tensor:
+        """Text rows `[b, m, text_dim]` to `[b, m, d]`; zero rows become rows like any other, and are attended."""
+        context: torch.Tensor = self.text_embedding(text)
+        return context
+
+
+def rotation_dtype(x: torch.Tensor) -> torch.dtype:
+    """The complex dtype in which tokens of `x`'s dtype are rotated."""
+    return torch.complex128 if x.dtype == torch.float64 else torch.complex64
