@@ -1,1 +1,1 @@
-"""Between pixels, samples, words and the latents the model works on."""
+"""Codecs between media and latents, and the step that caches latents. See `mova_core.codecs.base` for the protocols."""

@@ -1,0 +1,102 @@
+"""The closed-form video codec: principal components of patches, fitted on the training clips.
+
+The first frame is cut into 1x8x8 patches and has its own basis, since nothing precedes it; later frames go in groups of
+four, cut into 4x8x8 patches. Both give `latent_channels` numbers a patch. Strides and frame grouping are those of the
+released video VAE, so shapes and times agree with it. One fit serves every resolution it saw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mova_core.codecs.base import CONFIG_FILE, WEIGHTS_FILE, read_component_config, read_weights
+from mova_core.codecs.pca import LinearCode, Moments
+from mova_core.files import write_bytes, write_text
+
+
+class NanoVideoCodec(nn.Module):
+    """See `mova_core.codecs.base.VideoCodec`."""
+
+    temporal_stride = 4
+    spatial_stride = 8
+
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        self.latent_channels = latent_channels
+        self.first = LinearCode(self._patch_size(1), latent_channels)
+        self.later = LinearCode(self._patch_size(self.temporal_stride), latent_channels)
+
+    @classmethod
+    def fit(cls, clips: Iterable[Tensor], latent_channels: int) -> NanoVideoCodec:
+        """Fits on clips [3, T, H, W] in [-1, 1], of any sizes. Every clip counts the same, whatever its resolution.
+
+        Raises
+        ------
+        UserError : if the clips are all one flat colour.
+        """
+        first, later = Moments(cls._patch_size(1)), Moments(cls._patch_size(cls.temporal_stride))
+        for clip in clips:
+            for moments, frames in ((first, clip[:, :1]), (later, clip[:, 1:])):
+                rows = cls._patches(frames[None]).flatten(0, -2)
+                moments.add(rows, weight=1 / len(rows))
+        codec = cls(latent_channels)
+        codec.first = LinearCode.fit(first, latent_channels, centred=True, what="picture")
+        codec.later = LinearCode.fit(later, latent_channels, centred=True, what="picture")
+        return codec
+
+    @torch.no_grad()
+    def encode(self, video: Tensor) -> Tensor:
+        """[B, 3, 1 + 4k, H, W] in [-1, 1] -> [B, C, 1 + k, H / 8, W / 8]."""
+        parts = [self.first.encode(self._patches(video[:, :, :1]))]
+        if video.shape[2] > 1:
+            parts.append(self.later.encode(self._patches(video[:, :, 1:])))
+        return torch.cat(parts, dim=1).movedim(-1, 1).contiguous()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, C, F, h, w] -> [B, 3, 1 + 4 (F - 1), 8h, 8w], clamped to [-1, 1]."""
+        codes = latents.movedim(1, -1)
+        parts = [self._from_patches(self.first.decode(codes[:, :1]), 1)]
+        if codes.shape[1] > 1:
+            parts.append(self._from_patches(self.later.decode(codes[:, 1:]), self.temporal_stride))
+        return torch.cat(parts, dim=2).clamp(-1, 1)
+
+    def save(self, folder: Path) -> None:
+        """Writes config.json and the weights."""
+        config = {"_class_name": "NanoVideoCodec", "latent_channels": self.latent_channels}
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_bytes(folder / WEIGHTS_FILE, save(weights))
+        write_text(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        codec = cls(read_component_config(folder)["latent_channels"])
+        codec.load_state_dict(read_weights(folder))
+        return codec
+
+    @classmethod
+    def _patch_size(cls, num_frames: int) -> int:
+        return num_frames * cls.spatial_stride**2 * 3
+
+    @classmethod
+    def _patches(cls, frames: Tensor) -> Tensor:
+        """[B, 3, T, H, W] -> [B, T', h, w, t * 8 * 8 * 3], t frames a group: 1 for one frame, else 4."""
+        side = cls.spatial_stride
+        together = 1 if frames.shape[2] == 1 else cls.temporal_stride
+        cut = frames.unflatten(4, (-1, side)).unflatten(3, (-1, side)).unflatten(2, (-1, together))
+        return cut.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4)
+
+    @classmethod
+    def _from_patches(cls, patches: Tensor, together: int) -> Tensor:
+        """The inverse of `_patches`."""
+        side = cls.spatial_stride
+        cut = patches.unflatten(-1, (together, side, side, 3)).permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return cut.flatten(6, 7).flatten(4, 5).flatten(2, 3)
