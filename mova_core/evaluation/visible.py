@@ -1,6 +1,6 @@
 """When something visibly happens: one detector a class, blind to sound and to the corpus' truth.
 
-Each turns the frames into one curve (brightness of what glows, openness of a mouth, height of a ball, speed of a
+Each turns the frames into one curve (brightness of what glows, openness of a mouth, depth of a ball, speed of a
 pattern) and reads the instants off it. The curve comes from the pixels that change most, found in the clip itself, so
 position, size and resolution do not matter.
 """
@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mova_core.evaluation.curves import Floats, corners, rises, smoothed
+from mova_core.evaluation.tracking import depth_curve
 
 Frames = npt.NDArray[np.uint8]
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 # A curve must move by this share of its own range to hold an event, and the range must exceed the class' floor.
 MIN_SHARE = 0.3
-MIN_FOREGROUND = 60.0  # summed over the three channels
 
 
 def visible_events(frames: Frames, label: str, fps: float) -> Floats:
@@ -101,44 +101,6 @@ def openness_curve(frames: Frames) -> Floats:
     weight = _change_weight(grey)
     curve: Floats = -(grey * weight).sum(axis=(1, 2))
     return curve
-
-
-def depth_curve(frames: Frames) -> Floats | None:
-    """Vertical centre ``[T]`` of what moves before the background, 0 at the top and 1 at the bottom of the picture.
-
-    None where nothing stands out from the background in most frames.
-    """
-    strength = np.abs(frames.astype(np.float64) - backdrop(frames)).sum(axis=-1)
-    peak = strength.max(axis=(1, 2), keepdims=True)
-    if np.median(peak) < MIN_FOREGROUND:
-        return None
-    strength = np.maximum(strength - 0.35 * peak, 0.0)
-    rows = (np.arange(frames.shape[1]) + 0.5) / frames.shape[1]
-    centre: Floats = (strength.sum(axis=2) * rows).sum(axis=1) / np.maximum(strength.sum(axis=(1, 2)), 1e-9)
-    return centre
-
-
-def backdrop(frames: Frames) -> Floats:
-    """The picture ``[H, W, 3]`` without what moves in it, also where it never left entirely.
-
-    The hull of the changing pixels is filled in from around it; then each pixel takes, of the colours it ever showed,
-    the one nearest to that filling, unless none is near.
-    """
-    import cv2
-
-    variance = luminance(frames).var(axis=0)
-    changing = variance > 0.02 * variance.max()
-    still = np.median(frames, axis=0).astype(np.uint8)
-    points = np.argwhere(changing)[:, ::-1].astype(np.int32)
-    hull = np.zeros(changing.shape, dtype=np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-    hull = cv2.dilate(hull, np.ones((3, 3), dtype=np.uint8))
-    filled = cv2.inpaint(still, hull, 3, cv2.INPAINT_TELEA).astype(np.float64)
-    distance = np.abs(frames.astype(np.float64) - filled).sum(axis=-1)
-    nearest = np.take_along_axis(frames, distance.argmin(axis=0)[None, ..., None], axis=0)[0].astype(np.float64)
-    shown = distance.min(axis=0) < MIN_FOREGROUND / 2
-    result: Floats = np.where(shown[..., None], nearest, filled)
-    return result
 
 
 def speed_curve(frames: Frames) -> Floats:
