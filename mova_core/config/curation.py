@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,8 +24,61 @@ ScoreName = Literal[
 PhaseName = Literal["audio", "joint1", "joint2", "joint3"]
 
 
+SceneName = Literal["lamp", "face", "ball", "wheel"]
+Span = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+
+
+class PictureSize(Section):
+    """A picture size and how often it is drawn."""
+
+    width: int = Field(ge=48, multiple_of=2)
+    height: int = Field(ge=48, multiple_of=2)
+    weight: float = Field(gt=0)
+
+
 class CorpusConfig(Section):
-    """The rendered, labelled demo corpus."""
+    """The rendered, labelled demo corpus.
+
+    Attributes
+    ----------
+    minutes : of sound video in all; the spoilt videos come on top.
+    video_seconds : a video gets shots until it is at least this long.
+    clips_per_shot : fewest and most whole clips (of the length under `media`) that fit into one shot.
+    shot_slack_seconds : least and most by which a shot is longer than that.
+    close_seconds, pause_seconds : distance from one event to the next, either in a run or across a pause; drawn evenly
+        within the span.
+    pause_share : share of the distances that are pauses.
+    classes : how often each class is drawn for a shot.
+    sizes, frame_rates, sample_rates_hz : how often each is drawn for a video.
+    noise_floor : root mean square of the noise under every sound; full scale is 1.
+    faults : whether the spoilt videos, each with its fault in the label sidecar, are made too.
+    """
+
+    minutes: float = Field(gt=0)
+    video_seconds: float = Field(gt=0)
+    clips_per_shot: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    shot_slack_seconds: Span
+    close_seconds: Span
+    pause_seconds: Span
+    pause_share: float = Field(ge=0, le=1)
+    classes: dict[SceneName, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    sizes: tuple[PictureSize, ...] = Field(min_length=1)
+    frame_rates: dict[Annotated[float, Field(ge=10, le=120)], Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    sample_rates_hz: dict[Annotated[int, Field(ge=16_000)], Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    noise_floor: float = Field(gt=0, lt=0.1)
+    faults: bool
+
+    @model_validator(mode="after")
+    def _spans_ascend(self) -> CorpusConfig:
+        for name in ("clips_per_shot", "shot_slack_seconds", "close_seconds", "pause_seconds"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is [{low}, {high}], expected the smaller number first")
+        if self.close_seconds[0] < 0.3:
+            raise ValueError(f"close_seconds starts at {self.close_seconds[0]}, expected at least 0.3: events would blur")
+        if sum(self.classes.values()) <= 0:
+            raise ValueError("every class has weight 0, expected one above")
+        return self
 
 
 class ExecutorConfig(Section):

@@ -16,6 +16,8 @@ from mova_core.errors import UserError
 
 SCHEMA = "truth-1"
 CURVE_HZ = 50.0
+# Windows are cut on frames of another rate than the shots': less than this of a neighbouring shot shows no frame of it.
+EDGE_SECONDS = 0.025
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,14 @@ class SourceTruth:
 
         Raises
         ------
-        ValueError : if no shot overlaps the window.
+        ValueError : if no shot is seen in the window.
         """
         end = start_seconds + duration_seconds
-        shots = [shot for shot in self.shots if shot.start_seconds < end and shot.end_seconds > start_seconds]
+        shots = [
+            shot
+            for shot in self.shots
+            if shot.start_seconds < end - EDGE_SECONDS and shot.end_seconds > start_seconds + EDGE_SECONDS
+        ]
         if not shots:
             raise ValueError(f"no shot of {self.video} overlaps {start_seconds:.3f} to {end:.3f} s")
         events = [
