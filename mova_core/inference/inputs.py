@@ -128,7 +128,7 @@ def read_first_frame(path: Path, height: int, width: int) -> Pixels:
         alpha = decoded[..., 3:].astype(np.float32) / WHITE
         opaque = decoded[..., 2::-1].astype(np.float32)
         oriented = np.rint(opaque * alpha + WHITE * (1 - alpha)).astype(np.uint8)
-    return fit_frame(oriented, height, width)
+    return fit_frame(np.asarray(oriented, np.uint8), height, width)
 
 
 def fit_frame(frame: Pixels, height: int, width: int) -> Pixels:

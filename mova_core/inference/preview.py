@@ -77,7 +77,7 @@ def _fitted(frame: Pixels) -> Pixels:
         scaled = frame.repeat(factor, axis=0).repeat(factor, axis=1)
     else:
         size = tuple(max(1, round(side * CELL_PIXELS / longest)) for side in (frame.shape[1], frame.shape[0]))
-        scaled = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        scaled = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
     cell = np.full((CELL_PIXELS, CELL_PIXELS, 3), BACKGROUND, np.uint8)
     top, left = ((CELL_PIXELS - side) // 2 for side in scaled.shape[:2])
     cell[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
