@@ -18,8 +18,9 @@ MIN_FOREGROUND = 60.0
 SAME_COLOUR = 45.0
 FOREGROUND_SHARE = 0.4
 COLOUR_BIN = 16
-# Full likeness up to 30 levels from the object's colour, none from 90 on.
+# Distances from the object's colour: surely it, and surely not. The wider range takes in its soft edge and its trail.
 LIKENESS_RANGE = (30.0, 90.0)
+COVER_RANGE = (30.0, 120.0)
 # A frame in which less than this share of the usual area is seen does not place the object.
 MIN_AREA_SHARE = 0.2
 
@@ -29,15 +30,9 @@ def depth_curve(frames: Frames) -> Floats | None:
 
     Frames that hide the object are interpolated. None where nothing stands out from the background.
     """
-    colours = frames.astype(np.float64)
-    strength = _distance(colours, backdrop(frames))
-    usual_peak = float(np.median(strength.max(axis=(1, 2))))
-    if usual_peak < MIN_FOREGROUND:
+    likeness = _likeness(frames, LIKENESS_RANGE)
+    if likeness is None:
         return None
-    foreground = strength > FOREGROUND_SHARE * usual_peak
-    near, far = LIKENESS_RANGE
-    distance = _distance(colours, _commonest(colours[foreground]))
-    likeness = np.clip((far - distance) / (far - near), 0.0, 1.0) * foreground
     area = likeness.sum(axis=(1, 2))
     seen = area > MIN_AREA_SHARE * np.median(area)
     if seen.sum() < 2:
@@ -46,6 +41,35 @@ def depth_curve(frames: Frames) -> Floats | None:
     centre = (likeness.sum(axis=2) * rows).sum(axis=1)[seen] / area[seen]
     curve: Floats = np.interp(np.arange(len(frames)), np.flatnonzero(seen), centre)
     return curve
+
+
+def never_covered(frames: Frames) -> npt.NDArray[np.bool_] | None:
+    """The pixels ``[H, W]`` that the object and its soft edge leave free in every frame; None as for `depth_curve`."""
+    import cv2
+
+    likeness = _likeness(frames, COVER_RANGE)
+    if likeness is None:
+        return None
+    covered = (likeness > 0).any(axis=0).astype(np.uint8)
+    free: npt.NDArray[np.bool_] = cv2.dilate(covered, np.ones((3, 3), dtype=np.uint8)) == 0
+    return free
+
+
+def _likeness(frames: Frames, colour_range: tuple[float, float]) -> Floats | None:
+    """How much each pixel ``[T, H, W]`` before the background has the object's colour, 0..1.
+
+    Full up to the first distance of `colour_range` from it, none from the second on.
+    """
+    colours = frames.astype(np.float64)
+    strength = _distance(colours, backdrop(frames))
+    usual_peak = float(np.median(strength.max(axis=(1, 2))))
+    if usual_peak < MIN_FOREGROUND:
+        return None
+    foreground = strength > FOREGROUND_SHARE * usual_peak
+    near, far = colour_range
+    distance = _distance(colours, _commonest(colours[foreground]))
+    likeness: Floats = np.clip((far - distance) / (far - near), 0.0, 1.0) * foreground
+    return likeness
 
 
 def backdrop(frames: Frames) -> Floats:

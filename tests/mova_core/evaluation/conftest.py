@@ -67,6 +67,8 @@ class Stage:
         bearing, radius = np.arctan2(y - 0.5, x - 0.5), np.hypot(x - 0.5, y - 0.5)
         spokes = (0.5 + 0.5 * np.cos(5 * (bearing[None] - turned[:, None, None]))) * (radius < 0.4)
         picture = self._canvas(size, (200, 200, 210))[None] * (1 - 0.6 * spokes[..., None])
+        hub = 150 * (self._swell(events, np.arange(NUM_FRAMES) / FPS)[:, None, None] * (radius < 0.12))
+        picture = picture + (hub * (radius < 0.12))[..., None] - 60 * (radius < 0.12)[..., None]
         speed = self._swell(tuple(event + late_seconds for event in events), fine)
         sound = 0.3 * speed * np.sin(2 * np.pi * np.cumsum(90 + 120 * speed) / RATE_HZ)
         return self._scene("wheel", picture, sound, events, seed)
