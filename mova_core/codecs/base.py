@@ -1,7 +1,7 @@
 """What a codec is, and the folder that holds the three of one model.
 
-Strides, rates, channel counts and the scale of latents are stated by the codecs and nowhere else: whoever needs one asks
-`Codecs` (or the shapes of the cached latents, which come from them).
+Strides, rates, channel counts and the scale of latents are stated by the codecs and nowhere else: whoever needs one
+asks `Codecs` (or the shapes of the cached latents, which come from them).
 
 Axes: B batch, T pixel frames, H W pixels, F h w latent frames and positions, S samples, L audio latents, C channels,
 M tokens, D text dimension. Latents are about unit variance, as the model sees them.
@@ -177,8 +177,8 @@ def video_latent_shape(codec: VideoCodec, num_frames: int, height: int, width: i
     """
     if (num_frames - 1) % codec.temporal_stride or height % codec.spatial_stride or width % codec.spatial_stride:
         raise ValueError(
-            f"a clip of {num_frames} frames of {height}x{width}; expected 1 + k * {codec.temporal_stride} frames and sides "
-            f"that {codec.spatial_stride} divides"
+            f"a clip of {num_frames} frames of {height}x{width}; expected 1 + k * {codec.temporal_stride} frames and "
+            f"sides that {codec.spatial_stride} divides"
         )
     num_latent_frames = 1 + (num_frames - 1) // codec.temporal_stride
     return codec.latent_channels, num_latent_frames, height // codec.spatial_stride, width // codec.spatial_stride

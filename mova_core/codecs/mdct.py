@@ -23,7 +23,7 @@ def mdct(waveform: Tensor, hop: int, overlap: int) -> Tensor:
 
     hop : even. overlap : even, 0 (blocks) to `hop` (the sine window of length 2 * hop).
     """
-    hops = waveform.unflatten(-1, (-1, hop)).clone()
+    hops = waveform.reshape(*waveform.shape[:-1], -1, hop).clone()
     _rotate_borders(hops, overlap, forward=True)
     return _dct_iv(hops)
 
@@ -52,7 +52,7 @@ def _rotate_borders(hops: Tensor, overlap: int, *, forward: bool) -> None:
 
 
 def _dct_iv(rows: Tensor) -> Tensor:
-    """Orthonormal DCT-IV of the last axis (even length), its own inverse, through one complex FFT of half the length."""
+    """Orthonormal DCT-IV of the last axis (even length), its own inverse; one complex FFT of half the length."""
     length = rows.shape[-1]
     half = torch.arange(length // 2, dtype=torch.float64, device=rows.device)
     angles = -math.pi * (8 * half + 1) / (8 * length)

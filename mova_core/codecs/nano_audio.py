@@ -1,17 +1,16 @@
 """The closed-form audio codec: companded MDCT frames on their principal components, fitted on the training clips.
 
-Time: latent j is the MDCT of samples [j * hop, (j + 1) * hop), with basis functions that reach half an overlap into both
-neighbours alike. Sound comes out where it went in (no delay), and latent j starts at j / latent_rate_hz seconds, which is
-the position that aligned rotary embeddings give it; the released audio VAE frames its sound in the same way.
+Time: latent j is the MDCT of samples [j * hop, (j + 1) * hop), with basis functions that reach half an overlap into
+both neighbours alike. Sound comes out where it went in (no delay), and latent j starts at j / latent_rate_hz seconds,
+which is the position that aligned rotary embeddings give it; the released audio VAE frames its sound in the same way.
 
-A coefficient c is stored as sign(c) |c|^power, which keeps faint partials beside loud ones. The principal components are
-not centred: silence is the zero latent, and noise around zero decodes to something fainter still.
+A coefficient c is stored as sign(c) |c|^power, which keeps faint partials beside loud ones. The principal components
+are not centred: silence is the zero latent, and noise around zero decodes to something fainter still.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -46,23 +45,10 @@ class NanoAudioCodec(nn.Module):
     def latent_rate_hz(self) -> float:
         return self.sample_rate_hz / self.hop
 
-    def fit(self, clips: Iterable[Tensor]) -> Self:
-        """Fits on waveforms [1, S] in [-1, 1], and returns itself.
-
-        Raises
-        ------
-        UserError : if the clips are all silent.
-        """
-        moments = Moments(self.hop)
-        for clip in clips:
-            moments.add(self._companded(clip[None]).flatten(0, -2))
-        self.spectrum = LinearCode.fit(moments, self.latent_channels, centred=False, what="sound")
-        return self
-
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, 1, S] -> [B, C, ceil(S / hop)]."""
-        return self.spectrum.encode(self._companded(waveform)).squeeze(1).movedim(-1, 1).contiguous()
+        return self.spectrum.encode(self.companded(waveform)).squeeze(1).movedim(-1, 1).contiguous()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -93,8 +79,31 @@ class NanoAudioCodec(nn.Module):
         codec.load_state_dict(read_weights(folder))
         return codec
 
-    def _companded(self, waveform: Tensor) -> Tensor:
-        """[B, 1, S] -> [B, 1, L, hop]."""
+    def companded(self, waveform: Tensor) -> Tensor:
+        """[B, 1, S] -> companded coefficients [B, 1, L, hop]."""
         missing = -waveform.shape[-1] % self.hop
         coefficients = mdct(nn.functional.pad(waveform, (0, missing)), self.hop, self.overlap)
         return coefficients.sign() * coefficients.abs() ** self.compand_power
+
+
+class NanoAudioFitter:
+    """Fits `codec`, fresh from its constructor, to waveforms given one by one."""
+
+    def __init__(self, codec: NanoAudioCodec) -> None:
+        self._codec = codec
+        self._moments = Moments(codec.hop)
+
+    def add(self, waveform: Tensor) -> None:
+        """Takes a waveform [1, S] in [-1, 1] into account."""
+        self._moments.add(self._codec.companded(waveform[None]).flatten(0, -2))
+
+    def finish(self) -> NanoAudioCodec:
+        """The codec.
+
+        Raises
+        ------
+        UserError : if the waveforms are all silent.
+        """
+        channels = self._codec.latent_channels
+        self._codec.spectrum = LinearCode.fit(self._moments, channels, centred=False, what="sound")
+        return self._codec

@@ -8,7 +8,6 @@ released video VAE, so shapes and times agree with it. One fit serves every reso
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -30,33 +29,15 @@ class NanoVideoCodec(nn.Module):
     def __init__(self, latent_channels: int) -> None:
         super().__init__()
         self.latent_channels = latent_channels
-        self.first = LinearCode(self._patch_size(1), latent_channels)
-        self.later = LinearCode(self._patch_size(self.temporal_stride), latent_channels)
-
-    @classmethod
-    def fit(cls, clips: Iterable[Tensor], latent_channels: int) -> NanoVideoCodec:
-        """Fits on clips [3, T, H, W] in [-1, 1], of any sizes. Every clip counts the same, whatever its resolution.
-
-        Raises
-        ------
-        UserError : if the clips are all one flat colour.
-        """
-        first, later = Moments(cls._patch_size(1)), Moments(cls._patch_size(cls.temporal_stride))
-        for clip in clips:
-            for moments, frames in ((first, clip[:, :1]), (later, clip[:, 1:])):
-                rows = cls._patches(frames[None]).flatten(0, -2)
-                moments.add(rows, weight=1 / len(rows))
-        codec = cls(latent_channels)
-        codec.first = LinearCode.fit(first, latent_channels, centred=True, what="picture")
-        codec.later = LinearCode.fit(later, latent_channels, centred=True, what="picture")
-        return codec
+        self.first = LinearCode(self.patch_size(1), latent_channels)
+        self.later = LinearCode(self.patch_size(self.temporal_stride), latent_channels)
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
         """[B, 3, 1 + 4k, H, W] in [-1, 1] -> [B, C, 1 + k, H / 8, W / 8]."""
-        parts = [self.first.encode(self._patches(video[:, :, :1]))]
+        parts = [self.first.encode(self.patches(video[:, :, :1]))]
         if video.shape[2] > 1:
-            parts.append(self.later.encode(self._patches(video[:, :, 1:])))
+            parts.append(self.later.encode(self.patches(video[:, :, 1:])))
         return torch.cat(parts, dim=1).movedim(-1, 1).contiguous()
 
     @torch.no_grad()
@@ -83,20 +64,50 @@ class NanoVideoCodec(nn.Module):
         return codec
 
     @classmethod
-    def _patch_size(cls, num_frames: int) -> int:
+    def patch_size(cls, num_frames: int) -> int:
+        """Numbers in a patch of `num_frames` frames."""
         return num_frames * cls.spatial_stride**2 * 3
 
     @classmethod
-    def _patches(cls, frames: Tensor) -> Tensor:
+    def patches(cls, frames: Tensor) -> Tensor:
         """[B, 3, T, H, W] -> [B, T', h, w, t * 8 * 8 * 3], t frames a group: 1 for one frame, else 4."""
         side = cls.spatial_stride
-        together = 1 if frames.shape[2] == 1 else cls.temporal_stride
-        cut = frames.unflatten(4, (-1, side)).unflatten(3, (-1, side)).unflatten(2, (-1, together))
+        batch, _, length, height, width = frames.shape
+        together = 1 if length == 1 else cls.temporal_stride
+        cut = frames.reshape(batch, 3, length // together, together, height // side, side, width // side, side)
         return cut.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4)
 
     @classmethod
     def _from_patches(cls, patches: Tensor, together: int) -> Tensor:
-        """The inverse of `_patches`."""
+        """The inverse of `patches`; `together` frames a group."""
         side = cls.spatial_stride
-        cut = patches.unflatten(-1, (together, side, side, 3)).permute(0, 7, 1, 4, 2, 5, 3, 6)
-        return cut.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        batch, groups, rows, columns, _ = patches.shape
+        cut = patches.reshape(batch, groups, rows, columns, together, side, side, 3).permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return cut.reshape(batch, 3, groups * together, rows * side, columns * side)
+
+
+class NanoVideoFitter:
+    """Fits a codec to clips given one by one. Every clip counts the same, whatever its resolution."""
+
+    def __init__(self, latent_channels: int) -> None:
+        self._codec = NanoVideoCodec(latent_channels)
+        self._first = Moments(NanoVideoCodec.patch_size(1))
+        self._later = Moments(NanoVideoCodec.patch_size(NanoVideoCodec.temporal_stride))
+
+    def add(self, clip: Tensor) -> None:
+        """Takes a clip [3, 1 + 4k, H, W] in [-1, 1] into account."""
+        for moments, frames in ((self._first, clip[:, :1]), (self._later, clip[:, 1:])):
+            rows = NanoVideoCodec.patches(frames[None]).flatten(0, -2)
+            moments.add(rows, weight=1 / len(rows))
+
+    def finish(self) -> NanoVideoCodec:
+        """The codec.
+
+        Raises
+        ------
+        UserError : if the clips are all one flat colour.
+        """
+        channels = self._codec.latent_channels
+        self._codec.first = LinearCode.fit(self._first, channels, centred=True, what="picture")
+        self._codec.later = LinearCode.fit(self._later, channels, centred=True, what="picture")
+        return self._codec

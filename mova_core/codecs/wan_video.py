@@ -14,7 +14,10 @@ from mova_core.errors import UserError
 
 
 class WanVideoCodec:
-    """See `mova_core.codecs.base.VideoCodec`. Latents are the posterior's mode, normalised per channel by the VAE's own figures."""
+    """See `mova_core.codecs.base.VideoCodec`. Latents are the posterior's mode, normalised per channel.
+
+    vae : diffusers' AutoencoderKLWan; its configuration holds the means and standard deviations.
+    """
 
     def __init__(self, vae: Any) -> None:
         self.vae = vae.eval().requires_grad_(False)
@@ -28,7 +31,7 @@ class WanVideoCodec:
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
         """[B, 3, 1 + 4k, H, W] in [-1, 1] -> float32 [B, 16, 1 + k, H / 8, W / 8]."""
-        latents = self.vae.encode(video.to(self.vae.dtype)).latent_dist.mode().float()
+        latents: Tensor = self.vae.encode(video.to(self.vae.dtype)).latent_dist.mode().float()
         return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
 
     @torch.no_grad()
@@ -60,7 +63,7 @@ class WanVideoCodec:
                 remedy="run `pip install 'mova-lineage[release-codecs]'`",
             ) from error
         try:
-            return cls(AutoencoderKLWan.from_pretrained(folder, local_files_only=True))
+            return cls(AutoencoderKLWan.from_pretrained(folder, local_files_only=True))  # type: ignore[no-untyped-call]
         except (OSError, ValueError, SafetensorError) as error:
             raise UserError(
                 f"the video VAE of {folder} does not load ({error})",

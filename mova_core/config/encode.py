@@ -43,7 +43,7 @@ class _FitOrFolder(Section):
     def _one_of_the_two(self) -> _FitOrFolder:
         if (self.folder is None) == (getattr(self, "fit", None) is None):
             raise ValueError(
-                "exactly one of `fit` (nano codec) and `folder` (a component of a release, such as video_vae)"
+                "expected exactly one of `fit` (nano codec) and `folder` (of a released codec, such as .../video_vae)"
             )
         return self
 
@@ -75,7 +75,7 @@ class TextEncoderConfig(Section):
     @model_validator(mode="after")
     def _one_of_the_two(self) -> TextEncoderConfig:
         if (self.folder is None) == (self.minilm is None):
-            raise ValueError("exactly one of `minilm` and `folder` (of a release)")
+            raise ValueError("expected exactly one of `minilm` and `folder` (which holds text_encoder and tokenizer)")
         return self
 
 
