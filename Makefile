@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := train,distributed,eval,orchestration,dev
+EXTRAS := curation,train,distributed,eval,orchestration,dev
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 UI_HOST ?= 127.0.0.1
 UI_PORT ?= 3000
@@ -39,7 +39,7 @@ demo: $(INSTALLED) ## the whole lineage, raw video to release, through Dagster
 
 ui: $(INSTALLED) ## the Dagster interface, on what the demo made
 	@echo "Dagster opens at http://$(UI_HOST):$(UI_PORT) (end it with Ctrl-C)"
-	env -u DAGSTER_HOME PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --host $(UI_HOST) --port $(UI_PORT)
+	DAGSTER_HOME="$(CURDIR)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --host $(UI_HOST) --port $(UI_PORT)
 
 repro: $(INSTALLED) ## the same lineage through DVC: only what changed runs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro

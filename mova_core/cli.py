@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mova_core import __version__
-from mova_core.errors import UserError
+from mova_core.errors import UserError, disk_full_as_user_error
 
 EXIT_BAD_INPUT = 2
 
@@ -24,13 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mova: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        full = disk_full_as_user_error(error)
+        if full is None:
             raise
-        print(
-            f"mova: the disk is full ({error.filename or options.root}); expected room for this step's output; "
-            "free some and run the same command again, it goes on where it stopped",
-            file=sys.stderr,
-        )
+        print(f"mova: {full}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 
@@ -60,11 +56,20 @@ def build_parser() -> argparse.ArgumentParser:
         if steps[0].per_collection:
             command.add_argument("--collection", help="one collection (default: every one of params.yaml)")
         command.set_defaults(action=_run_verb, verb=verb)
+        if verb == "corpus":
+            command.add_argument("--raw", type=Path, metavar="DIR", help="take the videos in DIR in as a collection")
+            command.add_argument("--name", default="", help="what to call that collection (default: as DIR)")
+            command.set_defaults(action=_corpus)
+
+    demo = verbs.add_parser("demo", help="every step, raw video to release, through Dagster")
+    demo.set_defaults(action=_demo)
+    doctor = verbs.add_parser("doctor", help="say what this machine can run, what is missing and how to get it")
+    doctor.set_defaults(action=_doctor)
     return parser
 
 
 def _init(options: argparse.Namespace) -> int:
-    from mova_core.config import parse_config, preset_text
+    from mova_core.config import parse_config, preset_names, preset_text
     from mova_core.files import write_text
     from mova_core.workspace import Workspace
 
@@ -73,8 +78,12 @@ def _init(options: argparse.Namespace) -> int:
         print(text, end="")
         return 0
     path = Workspace(options.root).params
-    if path.exists() and not options.force:
-        raise UserError(f"{path} exists", expected="no configuration there", remedy="use --force to replace it")
+    # An untouched preset is replaced without asking: nothing of the user's would be lost.
+    untouched = not path.exists() or path.read_text(encoding="utf-8") in map(preset_text, preset_names())
+    if not untouched and not options.force:
+        raise UserError(
+            f"{path} was edited", expected="no configuration there, or a preset as it came", remedy="use --force"
+        )
     parse_config(text, source=f"preset {options.preset}")
     write_text(path, text)
     print(f"wrote {path} from preset {options.preset}")
@@ -103,6 +112,34 @@ def _run_verb(options: argparse.Namespace) -> int:
         for collection in collections:
             print(run_step(step, config, workspace, collection).summary())
     return 0
+
+
+def _corpus(options: argparse.Namespace) -> int:
+    from mova_core.config import load_config
+    from mova_core.workspace import Workspace
+
+    if options.raw is None:
+        return _run_verb(options)
+    from mova_core.curation.corpus.adopting import adopt_folder
+
+    workspace = Workspace(options.root.resolve())
+    report = adopt_folder(load_config(workspace.params), workspace, options.raw, options.name)
+    print("\n".join((report.summary(), *report.notes)))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from mova_core.demo import run_demo
+
+    return run_demo(options.root.resolve())
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mova_core.doctor import examine
+
+    examination = examine(options.root.resolve())
+    print(examination.text())
+    return 0 if examination.runs_nano else 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ prints it as one line and exits with code 2. Everything else is a defect and kee
 
 from __future__ import annotations
 
+import errno
+
 
 class UserError(Exception):
     """A mistake with a remedy.
@@ -22,3 +24,14 @@ class UserError(Exception):
         self.expected = " ".join(expected.split())
         self.remedy = " ".join(remedy.split())
         super().__init__(f"{self.found}; expected {self.expected}; {self.remedy}")
+
+
+def disk_full_as_user_error(error: OSError) -> UserError | None:
+    """The remedy, where `error` says that the disk or the quota is full; None for any other."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return UserError(
+        f"the disk is full ({error.filename or error.strerror})",
+        expected="room for this step's output",
+        remedy="free some and run the same command again, it goes on where it stopped",
+    )

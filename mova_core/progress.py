@@ -10,6 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LOG_LINES = 10.0
+LOG_BAR_WIDTH = 24
 
 
 def say(message: str) -> None:
@@ -50,6 +51,12 @@ def _lines(items: Iterable[Item], description: str, total: int | None) -> Iterat
 
 def _line(description: str, done: int, total: int | None, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
-    of_total = f"/{total}" if total is not None else ""
+    of_total = f"/{total} {_drawn(done / total)}" if total else ""
     left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 and done < total else ""
     return f"{description}: {done}{of_total} in {seconds:.0f} s ({rate:.1f}/s{left})"
+
+
+def _drawn(share: float) -> str:
+    """The share done as a bar of fixed width, for logs."""
+    filled = round(min(1.0, share) * LOG_BAR_WIDTH)
+    return f"[{'#' * filled}{'.' * (LOG_BAR_WIDTH - filled)}]"

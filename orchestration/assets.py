@@ -10,7 +10,7 @@ import sys
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
-from mova_core.errors import UserError
+from mova_core.errors import UserError, disk_full_as_user_error
 from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, output_paths, report_path, run_step
 from orchestration.checks import gate_check_results, gate_check_specs
@@ -19,28 +19,23 @@ from orchestration.partitions import COLLECTIONS, add_collections
 from orchestration.resources import LineageFolder
 
 # A step resumes where it stopped, so a second try after a crash costs little. A user's mistake is not tried again.
-RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
-GROUPS = {"corpus": "curation", "encode": "training", "sample": "release"}  # where each group begins
+RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 EXIT_BAD_INPUT = 2
+PYTHON = sys.executable
 
 
 def lineage_assets() -> list[dg.AssetsDefinition]:
     """One asset a step, in the lineage's order."""
-    group = ""
-    assets = []
-    for step in STEPS:
-        group = GROUPS.get(step.name, group)
-        assets.append(_asset(step, group))
-    return assets
+    return [_asset(step) for step in STEPS]
 
 
-def _asset(step: Step, group: str) -> dg.AssetsDefinition:
+def _asset(step: Step) -> dg.AssetsDefinition:
     @dg.asset(
         name=step.name,
         description=step.summary,
         deps=list(step.reads),
         partitions_def=COLLECTIONS if step.per_collection else None,
-        group_name=group,
+        group_name="lineage",  # one group, since the page folds several up
         kinds={"python"} if step.verb != "train" else {"torch"},
         retry_policy=RETRIES,
         check_specs=gate_check_specs(step),
@@ -57,6 +52,11 @@ def _asset(step: Step, group: str) -> dg.AssetsDefinition:
                 report = run_step(step, folder.config(), folder.workspace(), collection)
         except UserError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
+        except OSError as error:
+            full = disk_full_as_user_error(error)
+            if full is None:
+                raise
+            raise dg.Failure(description=str(full), allow_retries=False) from error
         workspace = folder.workspace()
         if step.name == "corpus":
             add_collections(context.instance, folder.config().collections)
@@ -79,9 +79,9 @@ def _run_training(
     step: Step, folder: LineageFolder, context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient
 ) -> StageReport:
     root = folder.workspace().root
-    command = [sys.executable, "-m", "mova_core", "--root", str(root), *command_of(step)[1:]]
+    command = [PYTHON, "-m", "mova_core", "--root", str(root), *command_of(step)[1:]]
     try:
-        pipes.run(context=context, command=command)
+        pipes.run(context=context.op_execution_context, command=command)
     except DagsterPipesExecutionError as error:
         if str(error).endswith(f"code {EXIT_BAD_INPUT}"):
             raise dg.Failure(

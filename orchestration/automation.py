@@ -8,7 +8,7 @@ import dagster as dg
 
 from mova_core.config import COLLECTION_NAME
 from mova_core.steps import STEPS
-from orchestration.partitions import COLLECTIONS, add_collections
+from orchestration.partitions import COLLECTIONS
 from orchestration.resources import LineageFolder
 
 PER_COLLECTION = [step.name for step in STEPS if step.per_collection]
@@ -39,7 +39,7 @@ def nightly_recuration(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequ
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes up a new folder under data/raw once its files have stopped changing.",
 )
-def new_collection(context: dg.SensorEvaluationContext, folder: LineageFolder) -> dg.SensorResult | dg.SkipReason:
+def new_collection(context: dg.SensorEvaluationContext, folder: LineageFolder) -> dg.SensorResult:
     """Adds a partition for each new, settled folder and asks for its curation.
 
     The cursor holds what each unknown folder looked like at the last look: one that still changes is being copied, and
@@ -56,18 +56,17 @@ def new_collection(context: dg.SensorEvaluationContext, folder: LineageFolder) -
     settled = [name for name, look in unknown.items() if look and before.get(name) == look and name not in badly_named]
     if badly_named:
         context.log.warning(f"not taken up: {badly_named}; a collection's name has letters, digits, '-' and '_' only")
-    context.update_cursor(json.dumps(unknown, sort_keys=True))
+    cursor = json.dumps(unknown, sort_keys=True)
     if not settled:
-        return dg.SkipReason(
-            f"{len(unknown)} new folders under {raw}, none settled" if unknown else f"nothing new in {raw}"
-        )
-    add_collections(context.instance, settled)
+        reason = f"{len(unknown)} new folders in {raw}, none of them both settled and well named"
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
     unlisted = sorted(set(settled) - set(folder.config().collections))
     if unlisted:
         context.log.info(f"to train on {unlisted}, add them to `collections` in params.yaml")
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=f"{name}/{unknown[name]}", partition_key=name) for name in settled],
-        cursor=json.dumps(unknown, sort_keys=True),
+        dynamic_partitions_requests=[COLLECTIONS.build_add_request(settled)],
+        cursor=cursor,
     )
 
 

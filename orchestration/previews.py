@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,9 @@ def _waveform(waveform: numpy.ndarray, width: int) -> numpy.ndarray:
 
     picture = numpy.full((WAVEFORM_HEIGHT_PIXELS, width, 3), 255, dtype=numpy.uint8)
     middle = WAVEFORM_HEIGHT_PIXELS / 2
-    for column, part in enumerate(numpy.array_split(waveform, width)):
-        peak = min(1.0, float(numpy.abs(part).max(initial=0.0))) * (middle - 1)
+    edges = numpy.linspace(0, len(waveform), width + 1).round().astype(int)
+    for column, (start, end) in enumerate(itertools.pairwise(edges)):
+        peak = min(1.0, float(numpy.abs(waveform[start:end]).max(initial=0.0))) * (middle - 1)
         picture[round(middle - peak) : round(middle + peak) + 1, column] = WAVEFORM_COLOUR
     return picture
 
