@@ -50,7 +50,7 @@ class Truth:
 
     def to_json(self) -> str:
         """One line of JSON, equal for equal truths."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return _compact(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> Truth:
@@ -99,9 +99,11 @@ class SourceTruth:
     planted_offset_seconds: float = 0.0
 
     def to_json(self) -> str:
-        """Indented JSON, equal for equal truths."""
-        values = {"schema": SCHEMA, **asdict(self)}
-        return json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+        """JSON with a line for each shot, equal for equal truths."""
+        values = {"schema": SCHEMA, **vars(self), "faults": [vars(fault) for fault in self.faults]}
+        shots = [{**vars(shot), "events": [vars(event) for event in shot.events]} for shot in self.shots]
+        lines = ",\n".join(_compact(shot) for shot in shots)
+        return _compact({**values, "shots": []}).replace('"shots":[]', f'"shots":[\n{lines}\n]', 1) + "\n"
 
     @staticmethod
     def load(path: Path) -> SourceTruth:
@@ -157,6 +159,10 @@ class SourceTruth:
             cuts=[round(shot.start_seconds - start_seconds, 6) for shot in shots[1:]],
             curve=_curve_within(shots[0], start_seconds, duration_seconds) if len(shots) == 1 else [],
         )
+
+
+def _compact(values: dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def _source_truth(values: dict[str, Any]) -> SourceTruth:

@@ -25,7 +25,8 @@ from mova_core.curation.corpus.render import (
     shot_sound,
     video_truth,
 )
-from mova_core.data.media import MediaWriter
+from mova_core.data.media import MediaWriter, exact_rate
+from mova_core.data.media.opening import local_url
 from mova_core.data.truth import Fault, SourceTruth
 
 NUM_SHOTS = 2
@@ -39,6 +40,7 @@ KEPT_BYTES = 0.6
 KEPT_FRAMES = 0.7
 HOSTILE_STEM = '-rf "it\'s" $(touch x) `y` <b>%20&amp; ünï 動画 {0};'
 TEXT = "SUBSCRIBE NOW"
+OBLONG = (100, 76)  # of the turned video, whose sides must differ
 
 Frames = NDArray[np.uint8]
 Waveform = NDArray[np.float32]
@@ -214,8 +216,14 @@ def _empty(plan: VideoPlan, path: Path) -> None:
 
 
 def _zero_length(plan: VideoPlan, path: Path) -> None:
-    frames = np.zeros((0, plan.height, plan.width, 3), np.uint8)
-    _write(plan, path, frames, _sound_of(plan)[: plan.sample_rate_hz])
+    """Only a fragmented file may announce a track that holds nothing."""
+    import av
+
+    options = {"movflags": "empty_moov+frag_keyframe"}
+    with av.open(local_url(path), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=exact_rate(plan.fps))
+        stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
+        container.start_encoding()
 
 
 def _variable_rate(plan: VideoPlan, path: Path) -> None:
@@ -227,5 +235,6 @@ def _variable_rate(plan: VideoPlan, path: Path) -> None:
 
 
 def _rotated(plan: VideoPlan, path: Path) -> None:
-    stored = np.ascontiguousarray(np.rot90(_frames_of(plan), 1, axes=(1, 2)))
-    _write(plan, path, stored, _sound_of(plan), turn=-90)
+    oblong = replace(plan, width=OBLONG[0], height=OBLONG[1])
+    stored = np.ascontiguousarray(np.rot90(_frames_of(oblong), 1, axes=(1, 2)))
+    _write(oblong, path, stored, _sound_of(oblong), turn=-90)

@@ -61,13 +61,14 @@ def _row(path: Path, shot: ShotPlan, clip_seconds: float) -> Picture:
 
 
 def wave_strip(sound: NDArray[np.float32], events: Sequence[float], width: int) -> Picture:
-    """The waveform's extremes column by column, events (as shares of the width) as lines behind it."""
+    """The waveform's extremes column by column, its peak filling the strip; events (shares of the width) as lines."""
     strip = np.full((STRIP_HEIGHT, width, 3), PAPER, np.uint8)
     for event in events:
         column = int(event * width)
         strip[:, column : column + 2] = EVENT_COLOUR
     middle = STRIP_HEIGHT / 2
+    height = middle / max(float(np.abs(sound).max()), 1e-3)
     for column, part in enumerate(np.array_split(sound, width)):
-        top, bottom = int(middle - part.max() * middle), int(np.ceil(middle - part.min() * middle))
+        top, bottom = int(middle - part.max() * height), int(np.ceil(middle - part.min() * height))
         strip[max(top, 0) : max(bottom, top + 1), column] = WAVE_COLOUR
     return strip

@@ -94,6 +94,11 @@ def painted(image: Floats, coverage: Floats, colour: Floats) -> Floats:
     return result
 
 
+def with_article(words: str) -> str:
+    """ "a" or "an", then the words."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
 def as_pixels(image: Floats) -> Frames:
     pixels: Frames = np.clip(image + 0.5, 0, 255).astype(np.uint8)
     return pixels

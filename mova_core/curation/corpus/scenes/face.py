@@ -18,6 +18,7 @@ from mova_core.curation.corpus.scenes.base import (
     in_blocks,
     laid_out,
     painted,
+    with_article,
 )
 
 HEAD_RADIUS = 0.44
@@ -70,8 +71,8 @@ class Face:
     def caption(self, shot: ShotPlan) -> CaptionParts:
         visual = (
             f"a round {shot.colour} face talks in front of a {shot.background} wall",
-            f"a {shot.colour} face on a {shot.background} background opens and closes its mouth",
-            f"close view of a {shot.colour} cartoon face that speaks, the wall behind it {shot.background}",
+            f"{with_article(shot.colour)} face on a {shot.background} background opens and closes its mouth",
+            f"close view of {with_article(shot.colour)} cartoon face that speaks, the wall behind it {shot.background}",
         )
         return CaptionParts(visual[shot.variant % 3], f'a {_pitch(shot)[1]} voice says "{_vowel(shot)}"', "")
 

@@ -20,6 +20,7 @@ from mova_core.curation.corpus.scenes.base import (
     in_blocks,
     laid_out,
     painted,
+    with_article,
 )
 
 RADIUS, HUB_RADIUS = 0.43, 0.15
@@ -76,9 +77,9 @@ class Wheel:
     def caption(self, shot: ShotPlan) -> CaptionParts:
         _, _, _, speed, pitch = _motor(shot)
         visual = (
-            f"a {shot.colour} wheel turns {speed} in bursts in front of a {shot.background} wall",
+            f"{with_article(shot.colour)} wheel turns {speed} in bursts in front of a {shot.background} wall",
             f"a two-tone {shot.colour} wheel on a {shot.background} background is set spinning {speed}",
-            f"a {shot.background} room with a {shot.colour} wheel that turns {speed} and stops",
+            f"a {shot.background} room with {with_article(shot.colour)} wheel that turns {speed} and stops",
         )
         sound = (f"a {pitch} motor hum rises and falls with the wheel", f"the {pitch} hum of a motor in bursts")
         return CaptionParts(visual[shot.variant % 3], "", sound[shot.variant % 2])
