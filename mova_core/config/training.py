@@ -1,4 +1,4 @@
-"""Settings of `train`: what is learned (`optimizer`, `phases`), what is watched (`validation`), how it runs (`engine`)."""
+"""Settings of `train`: what is learned (optimizer, phases), what is watched (validation), how it runs (engine)."""
 
 from __future__ import annotations
 
@@ -98,9 +98,8 @@ class PhaseConfig(Section):
     @model_validator(mode="after")
     def _rise_and_fall_fit(self) -> PhaseConfig:
         if self.warmup_steps + self.decay_steps > self.steps:
-            raise ValueError(
-                f"warmup_steps + decay_steps is {self.warmup_steps + self.decay_steps}, expected at most {self.steps} steps"
-            )
+            both = self.warmup_steps + self.decay_steps
+            raise ValueError(f"warmup_steps + decay_steps is {both}, expected at most steps ({self.steps})")
         return self
 
 

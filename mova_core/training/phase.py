@@ -1,0 +1,134 @@
+"""What a phase trains, on what, from which weights: everything the loop needs, built from the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mova_core.codecs.base import AUDIO_FOLDER, load_audio_codec
+from mova_core.config import Config
+from mova_core.config.training import JointPhaseConfig
+from mova_core.data.shards import LatentStore
+from mova_core.errors import UserError
+from mova_core.models.build import build_model
+from mova_core.models.dual_tower import DualTower, Expert
+from mova_core.models.initialise import initialise
+from mova_core.models.weights import load_model
+from mova_core.training.batches import AudioBatches, Batches, JointBatches
+from mova_core.training.draws import number_for
+from mova_core.training.objective import AudioObjective, JointObjective
+from mova_core.training.rundir import RunFolder, predecessor_of
+from mova_core.training.schedule import expert_of_step
+from mova_core.workspace import Workspace
+
+EXPERTS = {"high_noise": "video_dit", "low_noise": "video_dit_2"}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase, ready to run.
+
+    Attributes
+    ----------
+    model : the whole model, whose configuration the checkpoint will have.
+    objective : maps a batch to losses; its `model` is what is trained.
+    prefix : makes the trained parameters' names the whole model's.
+    batches : this process's.
+    loss_names, loss_weights : of the objective's columns.
+    """
+
+    name: str
+    model: DualTower
+    objective: nn.Module
+    prefix: str
+    batches: Batches[Any]
+    loss_names: tuple[str, ...]
+    loss_weights: tuple[float, ...]
+
+    def expert(self, step: int) -> Expert:
+        """Which expert learns at `step`."""
+        return expert_of_step(step, self.model.config.num_experts)
+
+    def idle(self, step: int) -> str | None:
+        """The component that rests at `step`."""
+        if self.prefix or self.model.config.num_experts == 1:
+            return None
+        return next(component for expert, component in EXPERTS.items() if expert != self.expert(step))
+
+
+def build_phase(config: Config, workspace: Workspace, name: str, rank: int, num_ranks: int) -> Phase:
+    """Reads the latents and the weights of the phase before, or draws first weights.
+
+    Raises
+    ------
+    UserError : if the latents lack what the phase needs, or the weights before are of a model of another shape.
+    """
+    store = LatentStore(workspace.latents)
+    settings = config.train.phase(name)
+    model = starting_model(config, workspace, name, store)
+    if not isinstance(settings, JointPhaseConfig):
+        return Phase(
+            name=name,
+            model=model,
+            objective=AudioObjective(model.audio_dit),
+            prefix="audio_dit.",
+            batches=AudioBatches(store, name, settings, config.seed, rank, num_ranks),
+            loss_names=("audio_loss",),
+            loss_weights=(1.0,),
+        )
+    model.set_spatial_rope_scale(settings.spatial_rope_scale)
+    return Phase(
+        name=name,
+        model=model,
+        objective=JointObjective(model, config.media.fps),
+        prefix="",
+        batches=JointBatches(
+            store,
+            name,
+            settings,
+            config.seed,
+            rank,
+            num_ranks,
+            num_experts=config.model.num_experts,
+            boundary_ratio=config.model.boundary_ratio,
+        ),
+        loss_names=("video_loss", "audio_loss"),
+        loss_weights=(1.0, settings.audio_loss_weight),
+    )
+
+
+def starting_model(config: Config, workspace: Workspace, name: str, store: LatentStore) -> DualTower:
+    """The model with the weights that the phase starts from: first ones for `audio`; the audio tower of phase `audio`,
+    and a first picture side and Bridge, for `joint1`; from then on all of the phase before.
+
+    Raises
+    ------
+    UserError : if the phase before trained a model of another shape.
+    """
+    resolution = store.resolutions[0]
+    model = build_model(
+        config.model,
+        video_latent_channels=store.video_shape(resolution)[0],
+        audio_latent_channels=store.audio_shape[0],
+        text_dim=store.text_shape[1],
+        audio_latent_rate_hz=load_audio_codec(workspace.codecs / AUDIO_FOLDER).latent_rate_hz,
+    )
+    initialise(model, torch.Generator().manual_seed(number_for(config.seed, "first weights") >> 1))
+    before = predecessor_of(name)
+    if before is None:
+        return model
+    folder = RunFolder(workspace.run(before)).checkpoint
+    loaded = load_model(folder)
+    source, target = (loaded.audio_dit, model.audio_dit) if before == "audio" else (loaded, model)
+    try:
+        target.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder} holds a model of another shape than params.yaml",
+            expected="the shape it was trained with",
+            remedy=f"set `model` back, or run `mova train --phase {before}` again first",
+        ) from error
+    return model
