@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
 import subprocess
@@ -43,30 +44,25 @@ class Chromium:
         self._command = [executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._profile = profile
         self._next_id = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._open = contextlib.ExitStack()
         self._socket: ClientConnection | None = None
 
     def __enter__(self) -> Chromium:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            port = self._port(seconds=60.0)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+        with contextlib.ExitStack() as opened:
+            process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            opened.callback(process.wait)
+            opened.callback(process.kill)
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port(seconds=60.0)}/json/list", timeout=30) as answer:
                 pages = json.load(answer)
             address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
-            self._socket = connect(address, max_size=None)
-        except BaseException:
-            self._process.kill()
-            raise
+            self._socket = opened.enter_context(connect(address, max_size=None))
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._process is not None
-        if self._socket is not None:
-            self._socket.close()
-        self._process.kill()
-        self._process.wait()
+        self._open.close()
 
     def open(self, address: str) -> None:
         self._call("Page.navigate", url=address)
