@@ -125,9 +125,9 @@ STEPS: tuple[Step, ...] = (
         verb="evaluate",
         target="mova_core.evaluation.step:run",
         summary="Measure losses, synchrony and loudness on held-out clips; write the report.",
-        reads=("curate", "encode", "train_joint2", "train_joint3", "sample"),
+        reads=("curate", "encode", "train_audio", "train_joint1", "train_joint2", "train_joint3", "sample"),
         outputs=("data/evaluation",),
-        sections=("seed", "media", "encode", "model", "evaluate"),
+        sections=("seed", "media", "encode", "model", "train", "sample", "evaluate"),
     ),
     Step(
         name="release",

@@ -50,7 +50,7 @@ def never_covered(frames: Frames) -> npt.NDArray[np.bool_] | None:
     likeness = _likeness(frames, COVER_RANGE)
     if likeness is None:
         return None
-    covered = (likeness > 0).any(axis=0).astype(np.uint8)
+    covered = np.asarray((likeness > 0).any(axis=0), dtype=np.uint8)
     free: npt.NDArray[np.bool_] = cv2.dilate(covered, np.ones((3, 3), dtype=np.uint8)) == 0
     return free
 
