@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mova_core.codecs.base import Codecs, VideoCodec
+from mova_core.codecs.base import Codecs
 from mova_core.codecs.reading import area_resized
 
 Frames = NDArray[np.uint8]
@@ -70,15 +70,6 @@ def round_trip(
     """Real clips through the codecs and back, at `resolution`: the best that a model could give."""
     latents = encode_clip_arrays(codecs, frames, waveforms, resolution, device)
     return decode_clip_latents(codecs, latents, waveforms.shape[-1])
-
-
-def first_frame_latents(codec: VideoCodec, first: Tensor, num_frames: int) -> Tensor:
-    """What a model is told of a given first frame: latents of a clip that shows it once and mid-grey from there on.
-
-    first : [B, 3, 1, H, W] in [-1, 1]. Returns [B, C, F, h, w].
-    """
-    grey = first.new_zeros(*first.shape[:2], num_frames - 1, *first.shape[3:])
-    return codec.encode(torch.cat((first, grey), dim=2))
 
 
 def video_tensor(frames: Frames, device: torch.device | str = "cpu") -> Tensor:

@@ -56,6 +56,13 @@ class VideoCodec(Protocol):
         """[B, 3, T, H, W] in [-1, 1], T = 1 + k * temporal_stride -> [B, C, 1 + k, H / stride, W / stride]."""
         ...
 
+    def encode_first_frame(self, first: Tensor, num_frames: int) -> Tensor:
+        """What a model is told of a given first frame: latents of a clip that shows it once, then mid-grey.
+
+        first : [B, 3, 1, H, W] in [-1, 1]. Returns what `encode` gives for `num_frames` frames, all but the first zero.
+        """
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """[B, C, F, h, w] -> [B, 3, 1 + (F - 1) * temporal_stride, h * stride, w * stride] in [-1, 1]."""
         ...

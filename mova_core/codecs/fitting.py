@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -33,8 +32,6 @@ from mova_core.config.encode import EncodeConfig
 from mova_core.errors import UserError
 from mova_core.files import content_id, flush_to_disk, sha256_of_file, write_text
 from mova_core.progress import say, track
-
-Item = TypeVar("Item")
 
 # Raised when the same settings and clips would give other codecs or latents than before.
 ENCODING_VERSION = 1
@@ -109,12 +106,6 @@ def make_codecs(
 def needs_fit(encode: EncodeConfig) -> bool:
     """Whether a codec is fitted on training clips."""
     return encode.video.fit is not None or encode.audio.fit is not None
-
-
-def spread_evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """At most `count` of `items`, at even distances, in order."""
-    count = min(count, len(items))
-    return [items[index * len(items) // count] for index in range(count)]
 
 
 @contextlib.contextmanager

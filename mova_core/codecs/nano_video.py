@@ -41,6 +41,15 @@ class NanoVideoCodec(nn.Module):
         return torch.cat(parts, dim=1).movedim(-1, 1).contiguous()
 
     @torch.no_grad()
+    def encode_first_frame(self, first: Tensor, num_frames: int) -> Tensor:
+        """[B, 3, 1, H, W] in [-1, 1] -> latents of `num_frames` frames that are mid-grey (0) after the first."""
+        given = self.encode(first)
+        grey = self.later.encode(first.new_zeros(1, self.patch_size(self.temporal_stride)))
+        num_later = (num_frames - 1) // self.temporal_stride
+        rest = grey.view(1, -1, 1, 1, 1).expand(given.shape[0], -1, num_later, *given.shape[3:])
+        return torch.cat((given, rest), dim=2)
+
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """[B, C, F, h, w] -> [B, 3, 1 + 4 (F - 1), 8h, 8w], clamped to [-1, 1]."""
         codes = latents.movedim(1, -1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from mova_core.codecs.fitting import codecs_fingerprint, needs_fit
 from mova_core.codecs.reading import ClipTask
 from mova_core.config import Config
 from mova_core.data.manifest import read_manifest
@@ -13,6 +15,8 @@ from mova_core.data.records import Caption, Clip, LatentRow
 from mova_core.errors import UserError
 from mova_core.files import content_id
 from mova_core.workspace import Workspace
+
+Item = TypeVar("Item")
 
 MANIFEST_FILE = "manifest.parquet"
 NULL_PROMPT = ""
@@ -26,6 +30,11 @@ class CaptionedClip:
     prompt: str
     path: Path
     size_bytes: int
+
+    @property
+    def identity(self) -> str:
+        """Equal as long as the clip's latents are: its id, its file's size, the loudness that levelling goes by."""
+        return f"{self.clip.clip_id} {self.size_bytes} {self.clip.loudness_lufs!r}"
 
     def task(self, config: Config) -> ClipTask:
         """What a worker needs to decode it."""
@@ -50,14 +59,98 @@ class Shard:
     fingerprint: str
 
 
-def captioned_clips(config: Config, workspace: Workspace) -> list[CaptionedClip]:
-    """The clips of all collections in the order of (collection, clip id), with their prompts.
+@dataclass(frozen=True)
+class Plan:
+    """Everything `encode` makes.
+
+    Attributes
+    ----------
+    clips : in the order of (collection, clip id).
+    fit_clips : training clips that codecs are fitted on; none where nothing is fitted.
+    quality_clips : held-out clips on which quality is measured; training clips where none is held out.
+    prompts : the null prompt, then every other one once.
+    shards : of the clips.
+    codecs_fingerprint, text_fingerprint, quality_fingerprint : of the codecs, the table of prompts, the figures.
+    """
+
+    clips: tuple[CaptionedClip, ...]
+    fit_clips: tuple[CaptionedClip, ...]
+    quality_clips: tuple[CaptionedClip, ...]
+    prompts: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    codecs_fingerprint: str
+    text_fingerprint: str
+    quality_fingerprint: str
+
+    def rows(self) -> list[LatentRow]:
+        """The manifest: one row a clip, in the order of the shards."""
+        text_rows = {prompt: row for row, prompt in enumerate(self.prompts)}
+        return [
+            LatentRow(
+                clip_id=item.clip.clip_id,
+                collection=item.clip.collection,
+                split=item.clip.split,
+                label=item.clip.label,
+                caption=item.prompt,
+                shard=shard.name,
+                row=row,
+                text_row=text_rows[item.prompt],
+                phases=list(item.clip.phases),
+            )
+            for shard in self.shards
+            for row, item in enumerate(shard.clips)
+        ]
+
+
+def make_plan(config: Config, workspace: Workspace) -> Plan:
+    """Reads the manifests of all collections and works out what to encode.
 
     Raises
     ------
     UserError : if a manifest is absent, a clip has no caption or no file, clips are of another form than the
-        configuration's, or there is none at all.
+        configuration's, there is none at all, or a resolution is larger than the clips.
     """
+    _check_resolutions(config)
+    clips = _captioned_clips(config, workspace)
+    train = [item for item in clips if item.clip.split == "train"]
+    held_out = [item for item in clips if item.clip.split != "train"]
+    fit_clips = _spread_evenly(train, config.encode.fit_clips) if needs_fit(config.encode) else ()
+    quality_clips = _spread_evenly(held_out or clips, config.encode.quality_clips)
+    prompts = (NULL_PROMPT, *sorted({item.prompt for item in clips} - {NULL_PROMPT}))
+    of_codecs = codecs_fingerprint(config, [item.identity for item in fit_clips])
+    of_text = content_id(of_codecs, *prompts)
+    return Plan(
+        clips=tuple(clips),
+        fit_clips=fit_clips,
+        quality_clips=quality_clips,
+        prompts=prompts,
+        shards=tuple(_shards(config, clips, of_codecs)),
+        codecs_fingerprint=of_codecs,
+        text_fingerprint=of_text,
+        quality_fingerprint=content_id(of_text, *(item.identity for item in quality_clips)),
+    )
+
+
+def _shards(config: Config, clips: Sequence[CaptionedClip], codecs_fingerprint: str) -> list[Shard]:
+    """Cuts every collection into shards of `encode.clips_per_shard` clips; none holds two collections."""
+    shards = []
+    for collection in dict.fromkeys(item.clip.collection for item in clips):
+        members = [item for item in clips if item.clip.collection == collection]
+        for number, start in enumerate(range(0, len(members), config.encode.clips_per_shard)):
+            chosen = tuple(members[start : start + config.encode.clips_per_shard])
+            settings = (codecs_fingerprint, config.encode.resolutions, config.encode.loudness_lufs)
+            fingerprint = content_id(*settings, *(item.identity for item in chosen))
+            shards.append(Shard(f"{collection}-{number:05}.safetensors", chosen, fingerprint))
+    return shards
+
+
+def _spread_evenly(items: Sequence[Item], count: int) -> tuple[Item, ...]:
+    """At most `count` of `items`, at even distances, in order."""
+    count = min(count, len(items))
+    return tuple(items[index * len(items) // count] for index in range(count))
+
+
+def _captioned_clips(config: Config, workspace: Workspace) -> list[CaptionedClip]:
     clips = [item for collection in sorted(set(config.collections)) for item in _of_collection(workspace, collection)]
     if not clips:
         raise UserError(
@@ -68,45 +161,6 @@ def captioned_clips(config: Config, workspace: Workspace) -> list[CaptionedClip]
     for item in clips:
         _check_form(config, item.clip)
     return clips
-
-
-def plan_shards(config: Config, clips: Sequence[CaptionedClip], codecs_fingerprint: str) -> list[Shard]:
-    """Cuts every collection into shards of `encode.clips_per_shard` clips; none holds two collections."""
-    shards = []
-    for collection in dict.fromkeys(item.clip.collection for item in clips):
-        members = [item for item in clips if item.clip.collection == collection]
-        for number, start in enumerate(range(0, len(members), config.encode.clips_per_shard)):
-            chosen = tuple(members[start : start + config.encode.clips_per_shard])
-            identities = [f"{item.clip.clip_id} {item.size_bytes} {item.clip.loudness_lufs!r}" for item in chosen]
-            settings = (codecs_fingerprint, config.encode.resolutions, config.encode.loudness_lufs)
-            name = f"{collection}-{number:05}.safetensors"
-            shards.append(Shard(name, chosen, content_id(*settings, *identities)))
-    return shards
-
-
-def unique_prompts(clips: Iterable[CaptionedClip]) -> list[str]:
-    """The null prompt first, then every other prompt once, in alphabetical order."""
-    return [NULL_PROMPT, *sorted({item.prompt for item in clips} - {NULL_PROMPT})]
-
-
-def latent_rows(shards: Iterable[Shard], prompts: Sequence[str]) -> list[LatentRow]:
-    """The manifest: one row a clip, in the order of the shards."""
-    text_rows = {prompt: row for row, prompt in enumerate(prompts)}
-    return [
-        LatentRow(
-            clip_id=item.clip.clip_id,
-            collection=item.clip.collection,
-            split=item.clip.split,
-            label=item.clip.label,
-            caption=item.prompt,
-            shard=shard.name,
-            row=row,
-            text_row=text_rows[item.prompt],
-            phases=list(item.clip.phases),
-        )
-        for shard in shards
-        for row, item in enumerate(shard.clips)
-    ]
 
 
 def _of_collection(workspace: Workspace, collection: str) -> list[CaptionedClip]:
@@ -144,3 +198,13 @@ def _check_form(config: Config, clip: Clip) -> None:
             expected=f"{wanted}, as the `media` section says",
             remedy="run `mova curate` and `mova caption` under this configuration",
         )
+
+
+def _check_resolutions(config: Config) -> None:
+    for height, width in config.encode.resolutions:
+        if height > config.media.height or width > config.media.width:
+            raise UserError(
+                f"encode.resolutions holds {height}x{width}",
+                expected=f"at most the clips' own {config.media.height}x{config.media.width}",
+                remedy="lower it, or raise media.height and media.width and curate again",
+            )

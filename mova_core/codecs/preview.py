@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,37 +15,67 @@ Picture = NDArray[np.uint8]
 
 NUM_FRAMES = 9
 FRAME_HEIGHT = 96
-GAP = 6
+MARGIN_WIDTH = 110
+GAP = 4
 WHITE = 255
 SPECTRUM_SAMPLES = 1024
 SPECTRUM_HOP = 256
-SPECTROGRAM_HEIGHT = 128
+SPECTROGRAM_HEIGHT = 96
 HIGHEST_HZ = 8000.0
 DECIBELS_SHOWN = 80.0
 
 
-def write_preview(
-    path: Path,
-    clips: Sequence[tuple[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]],
-    sample_rate_hz: int,
-) -> None:
-    """Writes a PNG. A clip is its pictures (each uint8 [T, h, w, 3]: the original, then decoded ones) and its sounds
-    (each float32 [S]: the original, then the decoded one); each takes one row.
+@dataclass(frozen=True)
+class ShownClip:
+    """A clip before and after.
+
+    Attributes
+    ----------
+    label : what it shows.
+    pictures : by name, the original first: frames uint8 [T, h, w, 3], all of one aspect.
+    sounds : by name, the original first: waveforms float32 [S].
     """
+
+    label: str
+    pictures: dict[str, NDArray[np.uint8]]
+    sounds: dict[str, NDArray[np.float32]]
+
+
+def write_preview(path: Path, clips: Sequence[ShownClip], sample_rate_hz: int) -> None:
+    """Writes a PNG: for each clip a strip of every version's frames, then a spectrogram of every version's sound."""
     import cv2
 
-    rows: list[Picture] = []
-    for pictures, sounds in clips:
-        strips = [_strip(frames) for frames in pictures]
-        width = max(strip.shape[1] for strip in strips)
-        loudest = max(float(np.abs(sounds[0]).max()), 1e-6)
-        rows += strips + [_spectrogram(sound / loudest, sample_rate_hz, width) for sound in sounds]
+    rows = [row for clip in clips for row in _rows(clip, sample_rate_hz)]
     width = max(row.shape[1] for row in rows)
-    gap = np.full((GAP, width, 3), WHITE, dtype=np.uint8)
-    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=WHITE) for row in rows]
-    sheet = np.concatenate([part for row in padded for part in (row, gap)][:-1])
+    sheet = np.concatenate([_padded(row, width) for row in rows])
     encoded = cv2.imencode(".png", sheet[..., ::-1])[1]
     write_bytes(path, encoded.tobytes())
+
+
+def _rows(clip: ShownClip, sample_rate_hz: int) -> list[Picture]:
+    strips = {name: _strip(frames) for name, frames in clip.pictures.items()}
+    width = next(iter(strips.values())).shape[1]
+    loudest = max(float(np.abs(next(iter(clip.sounds.values()))).max()), 1e-6)
+    spectra = {name: _spectrogram(sound / loudest, sample_rate_hz, width) for name, sound in clip.sounds.items()}
+    return [
+        np.concatenate([_margin(clip.label, name, picture.shape[0]), picture], axis=1)
+        for pictures in (strips, spectra)
+        for name, picture in pictures.items()
+    ]
+
+
+def _margin(label: str, name: str, height: int) -> Picture:
+    """What the row shows, in words on white."""
+    import cv2
+
+    margin = np.full((height, MARGIN_WIDTH, 3), WHITE, dtype=np.uint8)
+    for line, text in enumerate((label, name)):
+        cv2.putText(margin, text, (6, 20 + 18 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return margin
+
+
+def _padded(row: Picture, width: int) -> Picture:
+    return np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=WHITE)
 
 
 def _strip(frames: NDArray[np.uint8]) -> Picture:

@@ -18,11 +18,13 @@ from mova_core.codecs.base import Codecs
 from mova_core.codecs.reading import DecodedClip, Resolution
 from mova_core.data.shards import STORED_DTYPE
 
-ENVELOPE_SECONDS = 0.0005
+STEP_SECONDS = 0.0005
+LEVEL_SECONDS = 0.002
 RISE_SECONDS = 0.02
 MIN_RISE_DECIBELS = 12.0
-SEARCH_SECONDS = 0.04
-FLOOR_DECIBELS = -60.0
+SEARCH_SECONDS = 0.05
+FLOOR_SHARE = 1e-4  # 40 dB below the loudest instant; rises in what is fainter are none
+ATTACK_SHARE = 0.1  # 10 dB below the loudest instant
 
 
 @dataclass
@@ -91,31 +93,39 @@ def decibels(signal: float, noise: float) -> float:
 def onset_shift_seconds(
     original: NDArray[np.float32], decoded: NDArray[np.float32], sample_rate_hz: int
 ) -> float | None:
-    """How much later the sharpest rise of `original` comes in `decoded`; None if the original has no sharp rise.
+    """How much later the most sudden attack of `original` comes in `decoded`; None if the original has none.
 
-    The rise at an instant is the level of the 20 ms after it over that of the 20 ms before it, in decibels; a sharp one
-    is at least 12. The decoded sound is searched 40 ms to either side.
+    Around the sharpest rise of `original` (20 ms after an instant against 20 ms before it, at least 12 dB), an attack
+    happens when the level of 2 ms first comes within 10 dB of the highest there.
     """
-    rises = _rises(original, sample_rate_hz)
-    if rises.size == 0 or rises.max() < MIN_RISE_DECIBELS:
+    level = _level(original, sample_rate_hz)
+    rise = _sharpest_rise(level)
+    if rise is None:
         return None
-    instant = int(rises.argmax())
-    reach = round(SEARCH_SECONDS / ENVELOPE_SECONDS)
-    first = max(0, instant - reach)
-    found = first + int(_rises(decoded, sample_rate_hz)[first : instant + reach + 1].argmax())
-    return (found - instant) * ENVELOPE_SECONDS
+    reach = round(SEARCH_SECONDS / STEP_SECONDS)
+    around = slice(max(0, rise - reach), rise + reach)
+    return (_attack(_level(decoded, sample_rate_hz)[around]) - _attack(level[around])) * STEP_SECONDS
 
 
-def _rises(waveform: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float64]:
-    """Level after over level before, in decibels, at the envelope's instants; empty for a sound too short."""
-    step = round(ENVELOPE_SECONDS * sample_rate_hz)
-    around = round(RISE_SECONDS / ENVELOPE_SECONDS)
+def _level(waveform: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float64]:
+    """Mean power of the 2 ms around every instant, one value a `STEP_SECONDS`."""
+    step = round(STEP_SECONDS * sample_rate_hz)
     power = np.square(waveform[: waveform.size // step * step], dtype=np.float64).reshape(-1, step).mean(axis=1)
-    if power.size < 2 * around or power.max() == 0:
-        return np.empty(0)
-    total = np.concatenate([[0.0], np.cumsum(power)])
-    level = (total[around:] - total[:-around]) / around
-    floor = power.max() * 10 ** (FLOOR_DECIBELS / 10)
-    loud = 10 * np.log10(np.maximum(level, floor))
-    rises: NDArray[np.float64] = loud[around:] - loud[:-around]
-    return rises
+    width = round(LEVEL_SECONDS / STEP_SECONDS)
+    level: NDArray[np.float64] = np.convolve(power, np.ones(width) / width, "same")
+    return level
+
+
+def _sharpest_rise(level: NDArray[np.float64]) -> int | None:
+    """The instant whose next 20 ms are loudest against the 20 ms before; None where that is under 12 dB."""
+    around = round(RISE_SECONDS / STEP_SECONDS)
+    if level.size <= 2 * around or level.max() == 0:
+        return None
+    total = np.concatenate([[0.0], np.cumsum(level)])
+    mean = np.maximum(total[around:] - total[:-around], 0) / around + level.max() * FLOOR_SHARE
+    rises = 10 * np.log10(mean[around:] / mean[:-around])
+    return around + int(rises.argmax()) if rises.max() >= MIN_RISE_DECIBELS else None
+
+
+def _attack(level: NDArray[np.float64]) -> int:
+    return int((level >= ATTACK_SHARE * level.max()).argmax())

@@ -34,6 +34,11 @@ class WanVideoCodec:
         latents: Tensor = self.vae.encode(video.to(self.vae.dtype)).latent_dist.mode().float()
         return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
 
+    def encode_first_frame(self, first: Tensor, num_frames: int) -> Tensor:
+        """[B, 3, 1, H, W] in [-1, 1] -> latents of `num_frames` frames that are mid-grey (0) after the first."""
+        grey = first.new_zeros(*first.shape[:2], num_frames - 1, *first.shape[3:])
+        return self.encode(torch.cat((first, grey), dim=2))
+
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """[B, 16, F, h, w] -> float32 [B, 3, 1 + 4 (F - 1), 8h, 8w] in [-1, 1]."""

@@ -13,7 +13,8 @@ latents/shards/text.safetensors
 ```
 
 Files hold float16: latents are about unit variance, and the rounding (2^-11 of the value) lies 30 dB below what the
-codecs themselves lose. Every file carries a fingerprint of all it depends on, by which a resumed run knows what is done.
+codecs themselves lose. Every file carries a fingerprint of all it depends on, by which a resumed run knows what is
+done.
 """
 
 from __future__ import annotations

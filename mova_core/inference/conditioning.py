@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mova_core.codecs.arrays import first_frame_latents, video_tensor
+from mova_core.codecs.arrays import video_tensor
 from mova_core.codecs.base import VideoCodec
 from mova_core.inference.inputs import Pixels
 from mova_core.models.build import MASK_CHANNELS
@@ -15,9 +15,9 @@ def first_frame_condition(
 ) -> torch.Tensor:
     """The condition `[b, 4 + c, F, h, w]` of clips of `num_frames` that begin with `frames` `[b, H, W, 3]`.
 
-    Four mask channels, 1 in the first latent frame and 0 elsewhere, then `first_frame_latents`.
+    Four mask channels, 1 in the first latent frame and 0 elsewhere, then `VideoCodec.encode_first_frame`.
     """
-    latents = first_frame_latents(codec, video_tensor(frames[:, None], device), num_frames)
+    latents = codec.encode_first_frame(video_tensor(frames[:, None], device), num_frames)
     mask = torch.zeros_like(latents[:, :1]).repeat(1, MASK_CHANNELS, 1, 1, 1)
     mask[:, :, 0] = 1
     return torch.cat((mask, latents), dim=1)
