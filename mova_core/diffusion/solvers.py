@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 from mova_core.diffusion.flow import Pair
@@ -47,7 +48,7 @@ def integrate(
         (a first frame at the point's noise level), or show progress.
     """
     latents = noise
-    for start, end in zip(schedule.points, schedule.points[1:], strict=False):
+    for start, end in pairwise(schedule.points):
         latents = solver.advance(evaluate, latents, start, end)
         if after_step is not None:
             latents = after_step(latents, end)

@@ -84,8 +84,8 @@ class AudioTower(Tower):
         return audio_table(tokens.shape[1], self.head_dim, self.config.vae_type, tokens.device, rotation_dtype(tokens))
 
     def finish(self, tokens: torch.Tensor, time_embedding: torch.Tensor) -> torch.Tensor:
-        """Tokens to the velocity `[b, out_dim, length]`."""
-        values: torch.Tensor = self.head(tokens, time_embedding)
+        """Tokens to the velocity `[b, out_dim, length]`, in the tokens' dtype."""
+        values: torch.Tensor = self.head(tokens, time_embedding).to(tokens.dtype)
         patches = values.reshape(*values.shape[:2], self.config.patch_size[0], -1)
         return patches.permute(0, 3, 1, 2).flatten(2)
 

@@ -90,8 +90,8 @@ class VideoTower(Tower):
         return video_table(grid, self.head_dim, self.config.spatial_rope_scale, tokens.device, rotation_dtype(tokens))
 
     def finish(self, tokens: torch.Tensor, time_embedding: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """Tokens to the velocity `[b, out_dim, F, h, w]`."""
-        values: torch.Tensor = self.head(tokens, time_embedding)
+        """Tokens to the velocity `[b, out_dim, F, h, w]`, in the tokens' dtype."""
+        values: torch.Tensor = self.head(tokens, time_embedding).to(tokens.dtype)
         patches = values.reshape(values.shape[0], *grid, *self.config.patch_size, -1)
         # b, F, R, C, pf, pr, pc, c -> b, c, F, pf, R, pr, C, pc
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6).flatten(4, 5).flatten(2, 3)
