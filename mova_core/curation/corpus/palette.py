@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,7 @@ def backgrounds_after(previous: str | None, only_dark: bool) -> list[str]:
     return [name for name in names if cut_distance(previous, name) >= CUT_DISTANCE]
 
 
+@cache
 def cut_distance(first: str, second: str) -> float:
     """Mean absolute change of hue (0..180), saturation and brightness (0..255), as content detectors measure it."""
     return float(np.abs(_hsv(first) - _hsv(second)).mean())

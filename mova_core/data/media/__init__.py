@@ -9,9 +9,10 @@ from mova_core.data.media.clips import read_clip, write_clip
 from mova_core.data.media.opening import MediaError
 from mova_core.data.media.probing import MediaProbe, probe
 from mova_core.data.media.reading import TimedFrame, frames_on_grid, iter_frames, read_audio
-from mova_core.data.media.writing import MediaWriter, exact_rate
+from mova_core.data.media.writing import AudioCodec, MediaWriter, exact_rate
 
 __all__ = [
+    "AudioCodec",
     "MediaError",
     "MediaProbe",
     "MediaWriter",
