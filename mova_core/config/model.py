@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from mova_core.config.base import Section
 
+NUM_TRAIN_TIMESTEPS = 1000
+"""The model reads a noise level sigma in [0, 1] as the timestep sigma times this."""
+
 EVEN_THIRDS = "12, 20, 24, 32, 96, 128"
 
 

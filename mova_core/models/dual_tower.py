@@ -9,12 +9,10 @@ import torch
 from torch import nn
 
 from kernels.dispatch import Request
+from mova_core.config.model import NUM_TRAIN_TIMESTEPS
 from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
 from mova_core.models.bridge import Bridge, BridgeConfig
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
-
-NUM_TRAIN_TIMESTEPS = 1000
-"""Timesteps are sigma times this."""
 
 Expert = Literal["high_noise", "low_noise"]
 

@@ -51,7 +51,8 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        inverse_rms: torch.Tensor = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse_rms: torch.Tensor = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         normed = x * inverse_rms
         ctx.save_for_backward(normed, inverse_rms, weight)
         return normed * weight
@@ -61,10 +62,10 @@ class _RmsNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         normed, inverse_rms, weight = ctx.saved_tensors
         dim = normed.shape[-1]
-        weight_grad = (grad * normed).reshape(-1, dim).sum(dim=0)
-        scaled = grad * weight
-        along = torch.linalg.vecdot(scaled, normed).div_(-dim).unsqueeze(-1)
-        return torch.addcmul(scaled, normed, along).mul_(inverse_rms), weight_grad, None
+        product = grad * normed
+        weight_grad = product.reshape(-1, dim).sum(dim=0)
+        along = torch.mv(product.reshape(-1, dim), weight).div_(-dim).view(inverse_rms.shape)
+        return torch.addcmul(grad * weight, normed, along).mul_(inverse_rms), weight_grad, None
 
 
 class LayerNorm(nn.LayerNorm):
