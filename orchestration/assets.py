@@ -6,6 +6,7 @@ that Dagster gives the asset, which under `dagster dev` is one of its own.
 """
 
 import sys
+from collections.abc import Iterator
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -13,7 +14,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from mova_core.errors import UserError, disk_full_as_user_error
 from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, output_paths, report_path, run_step
-from orchestration.checks import gate_check_results, gate_check_specs
+from orchestration.checks import failed_gate_results, gate_check_results, gate_check_specs
 from orchestration.metadata import data_version, report_metadata
 from orchestration.partitions import COLLECTIONS, add_collections
 from orchestration.resources import LineageFolder
@@ -43,24 +44,23 @@ def _asset(step: Step) -> dg.AssetsDefinition:
     )
     def materialize(
         context: dg.AssetExecutionContext, folder: LineageFolder, pipes: dg.PipesSubprocessClient
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # no value passes between assets, files do
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]  # files pass, no values
         collection = context.partition_key if step.per_collection else None
         try:
             if step.verb == "train":
                 report = _run_training(step, folder, context, pipes)
             else:
                 report = run_step(step, folder.config(), folder.workspace(), collection)
-        except UserError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
-        except OSError as error:
-            full = disk_full_as_user_error(error)
-            if full is None:
+        except (UserError, OSError) as error:
+            mendable = error if isinstance(error, UserError) else disk_full_as_user_error(error)
+            if mendable is None:
                 raise
-            raise dg.Failure(description=str(full), allow_retries=False) from error
+            yield from failed_gate_results(step, folder, collection)
+            raise dg.Failure(description=str(mendable), allow_retries=False) from error
         workspace = folder.workspace()
         if step.name == "corpus":
             add_collections(context.instance, folder.config().collections)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata=report_metadata(report, workspace.root),
             data_version=data_version(output_paths(step, workspace, collection)),
             check_results=gate_check_results(step, folder, collection),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from mova_core.errors import UserError
 from mova_core.steps import Step
 from orchestration.resources import LineageFolder
 
@@ -37,3 +38,11 @@ def gate_check_results(step: Step, folder: LineageFolder, collection: str | None
             metadata={"collection": collection, "gates": dg.MetadataValue.table(rows)},
         )
     ]
+
+
+def failed_gate_results(step: Step, folder: LineageFolder, collection: str | None) -> list[dg.AssetCheckResult]:
+    """The same for a step that refused what it had written: empty unless the gates say why."""
+    try:
+        return [result for result in gate_check_results(step, folder, collection) if not result.passed]
+    except UserError:  # nothing was written that could be checked
+        return []

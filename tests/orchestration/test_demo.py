@@ -11,10 +11,12 @@ from dagster._core.instance.ref import InstanceRef
 from tiny_lineage import StepFunction
 
 from mova_core.config import preset_text
+from mova_core.curation import gates
+from mova_core.curation.gates import GateResult
 from mova_core.errors import UserError
 from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, report_path, run_step
-from orchestration import assets, checks, demo
+from orchestration import assets, demo
 from orchestration.demo import main, tasks_of
 from orchestration.partitions import COLLECTIONS
 from orchestration.resources import LineageFolder
@@ -28,7 +30,7 @@ def root(tmp_path: Path, tiny_steps: dict[str, StepFunction], monkeypatch: pytes
         return run_step(step, folder.config(), folder.workspace())
 
     monkeypatch.setattr(assets, "_run_training", train)
-    monkeypatch.setattr(checks, "check_gates", lambda *arguments: [])
+    monkeypatch.setattr(gates, "check_gates", lambda *arguments: [GateResult("unique_ids", True, "unique", "all rows")])
     monkeypatch.setenv("MOVA_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -61,8 +63,12 @@ def test_every_asset_is_in_the_history_afterwards_and_the_times_are_told(
 @pytest.mark.parametrize(
     ("error", "words", "code"),
     [
-        (UserError("no clips", expected="some", remedy="run `mova curate`"), "encode: no clips; expected some", 2),
-        (OSError(errno.ENOSPC, "No space left on device", "x"), "encode: the disk is full (x)", 2),
+        (
+            UserError("no clips", expected="some", remedy="run `mova curate`"),
+            "ingest [demo]: no clips; expected some",
+            2,
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "ingest [demo]: the disk is full (x)", 2),
         (RuntimeError("a defect"), "a defect", 1),
     ],
 )
@@ -77,14 +83,12 @@ def test_the_first_failure_ends_it_and_what_is_done_stays(
     def fail(*arguments: object, **scope: object) -> StageReport:
         raise error
 
-    tiny_steps["encode"] = fail
+    tiny_steps["ingest"] = fail
     assert main(["--root", str(root)]) == code
     assert words in capfd.readouterr().err
     folder = LineageFolder(root=str(root)).workspace()
     assert report_path(STEPS[0], folder).is_file()
-    assert not (root / "data" / "runs").exists()
-    del tiny_steps["encode"]
-    assert main(["--root", str(root)]) == 0
+    assert not (root / "data" / "ingest").exists()
 
 
 def test_a_preset_that_does_not_read_ends_in_one_line(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
