@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-EXTRAS := curation,train,distributed,eval,orchestration,dev
+EXTRAS := curation,train,release-codecs,distributed,eval,orchestration,dev
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 UI_HOST ?= 127.0.0.1
 UI_PORT ?= 3000

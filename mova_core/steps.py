@@ -31,7 +31,7 @@ class Step:
         step that runs once a collection.
     reads : the steps whose outputs this one reads.
     outputs : folders written, relative to the workspace; ``{collection}`` stands for the collection.
-    sections : the configuration sections the result depends on.
+    sections : the configuration sections the result depends on, dotted where a part of one is enough.
     """
 
     name: str
@@ -53,7 +53,7 @@ def _train(phase: str, before: tuple[str, ...], summary: str) -> Step:
         summary=summary,
         reads=("encode", *before),
         outputs=(f"data/runs/{phase}",),
-        sections=("seed", "media", "encode", "model", "train"),
+        sections=("seed", "media", "model", "train.optimizer", "train.validation", f"train.phases.{phase}"),
         arguments={"phase": phase},
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import grimp
 import pytest
 import yaml
 
@@ -21,6 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_STEPS = {"init", "doctor", "demo"}
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ITEM = "${item}"
+PACKAGES = ("mova_core", "kernels")
+# What every step stands on: it hands over settings and paths and decides no result.
+FRAME = tuple(
+    f"mova_core.{name}."
+    for name in ("config", "errors", "files", "presets", "progress", "report", "steps", "workers", "workspace")
+)
 
 
 def stage_of(step: Step) -> dict[str, Any]:
@@ -72,13 +79,33 @@ def test_a_stage_depends_on_something_of_every_step_it_reads(step: Step) -> None
     dependencies = stage_of(step).get("deps", [])
     for name in step.reads:
         read = step_named(name)
-        outputs = [output.replace("/{collection}", "") for output in read.outputs]
-        assert any(dependency.startswith(folder) for dependency in dependencies for folder in _parents(outputs)), name
+        outputs = [output.replace("{collection}", ITEM) for output in read.outputs]
+        if name == "corpus":  # its collections are raw folders like the user's own
+            outputs = [f"data/raw/{ITEM}"]
+        assert any(_overlap(dependency, output) for dependency in dependencies for output in outputs), name
 
 
-def _parents(folders: list[str]) -> list[str]:
-    """The folders; for the corpus, whose collections are raw folders like the user's own, the folder of them all."""
-    return [*folders, *("data/raw" for folder in folders if folder.startswith("data/raw/"))]
+def _overlap(one: str, other: str) -> bool:
+    """Whether one folder is the other or lies in it."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_stage_depends_on_all_the_code_its_step_runs(step: Step, imports: grimp.ImportGraph) -> None:
+    module = step.target.partition(":")[0]
+    used = {module, *imports.find_upstream_modules(module)}
+    watched = tuple(f"{dependency.replace('/', '.')}." for dependency in stage_of(step).get("deps", []))
+    unwatched = {name for name in used if not f"{name}.".startswith((*watched, *FRAME))} - set(PACKAGES)
+    assert not unwatched
+    code = [name for name in watched if name.startswith(("mova_core.", "kernels."))]
+    idle = [name for name in code if not any(f"{module}.".startswith(name) for module in used)]
+    assert not idle, "it would run again for nothing"
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """Who imports whom, with imports inside functions."""
+    return grimp.build_graph(*PACKAGES)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
