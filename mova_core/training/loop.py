@@ -12,11 +12,13 @@ import torch.distributed as dist
 
 from mova_core.config import Config
 from mova_core.config.training import JointPhaseConfig
+from mova_core.inference.scheduler import Scheduler
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import save_model
 from mova_core.progress import say, track
 from mova_core.training.engine import Engine
 from mova_core.training.metrics import Line, MetricsFile
+from mova_core.training.objective import GIVEN_LATENT_FRAMES
 from mova_core.training.partition import all_shards
 from mova_core.training.performance import BACKWARD_FACTOR, forward_flops, matmul_ceiling, peak_memory_mib
 from mova_core.training.phase import Phase
@@ -168,6 +170,12 @@ class Trainer:
             aside = self.run.path / ASIDE
             shutil.rmtree(aside, ignore_errors=True)
             save_model(shape, aside, state={**untrained, **weights})
+            if isinstance(self.settings, JointPhaseConfig):
+                Scheduler(
+                    video_shift=self.settings.video_shift,
+                    audio_shift=self.settings.audio_shift,
+                    num_given_frames=GIVEN_LATENT_FRAMES,
+                ).save(aside)
             self.run.install_checkpoint(aside)
         return {f"averaged_{name}": value for name, value in figures.items()}
 
