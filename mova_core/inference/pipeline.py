@@ -62,7 +62,7 @@ class MovaPipeline:
         checkpoint_dir: Path,
         codecs_dir: Path | None = None,
         *,
-        scheduler: Scheduler | None = None,
+        codecs: Codecs | None = None,
         device: torch.device | str = "cpu",
         compute_dtype: torch.dtype | None = None,
         kernels: Request = "auto",
@@ -73,7 +73,7 @@ class MovaPipeline:
         ----------
         checkpoint_dir : a folder with model_index.json.
         codecs_dir : where video_vae, audio_vae, text_encoder and tokenizer lie; by default beside the model.
-        scheduler : noise schedule; by default what the folder's scheduler/ says.
+        codecs : loaded ones, to share between pipelines, instead of `codecs_dir`.
         compute_dtype : of matrix products; None stands for the parameters' own.
 
         Raises
@@ -81,9 +81,9 @@ class MovaPipeline:
         UserError : if a part is missing, unreadable, of other shapes than the rest, or has weights that are not finite.
         """
         model = load_model(checkpoint_dir, compute_dtype=compute_dtype, kernels=kernels)
-        codecs = load_codecs(codecs_dir or checkpoint_dir)
+        codecs = codecs or load_codecs(codecs_dir or checkpoint_dir)
         check_fit(model, codecs, checkpoint_dir)
-        return cls(model, codecs, scheduler or Scheduler.load(checkpoint_dir), device)
+        return cls(model, codecs, Scheduler.load(checkpoint_dir), device)
 
     def generate(
         self,
@@ -138,17 +138,27 @@ class MovaPipeline:
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", expected="at least 1", remedy="8 suits most machines")
         given = white_frames(len(prompts), settings) if first_frames is None else first_frames
-        texts, _ = self.codecs.text.encode([*prompts, ""])
-        frames, waveforms = [], []
+        texts, empty_text = self.encode_texts(prompts)
+        clips = []
         for start in range(0, len(prompts), batch_size):
             batch = slice(start, start + batch_size)
-            encoded = self.encode(texts[:-1][batch], texts[-1:], given[batch], seeds[batch], settings)
-            video, audio = self.sample(encoded, settings)
-            frames.append(self.decode_video(video))
-            waveforms.append(self.decode_audio(audio, settings))
+            clips.append(self.generate_batch(texts[batch], empty_text, given[batch], seeds[batch], settings))
             if progress is not None:
                 progress(min(start + batch_size, len(prompts)))
+        frames, waveforms = zip(*clips, strict=True)
         return np.concatenate(frames), np.concatenate(waveforms)
+
+    def encode_texts(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings of the prompts `[b, m, d]`, and of the empty one `[1, m, d]`."""
+        texts, _ = self.codecs.text.encode([*prompts, ""])
+        return texts[:-1], texts[-1:]
+
+    def generate_batch(
+        self, text: torch.Tensor, empty_text: torch.Tensor, given: Pixels, seeds: Sequence[int], settings: Settings
+    ) -> tuple[Pixels, Waveforms]:
+        """One batch of `generate`, from `encode_texts`' embeddings and checked input. Raises and returns as it does."""
+        video, audio = self.sample(self.encode(text, empty_text, given, seeds, settings), settings)
+        return self.decode_video(video), self.decode_audio(audio, settings)
 
     @torch.inference_mode()
     def encode(
@@ -202,7 +212,11 @@ class MovaPipeline:
         return latents
 
     def _model_at(self, point: Point, condition: torch.Tensor, fps: float) -> JointModel:
-        """The model as guidance calls it: the point's expert at the point's timesteps."""
+        """The model as guidance calls it: the point's expert at the point's timesteps.
+
+        Samples with the Bridge and samples without run apart. One batch would compute the Bridge, a third of the nano
+        model's work, for all of them and drop it for some.
+        """
         expert = self.model.expert_at(point.video_timestep)
         video_timestep = torch.tensor([point.video_timestep], device=self.device)
         audio_timestep = torch.tensor([point.audio_timestep], device=self.device)
@@ -210,9 +224,23 @@ class MovaPipeline:
         def joint(
             video: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: torch.Tensor | bool, copies: int, /
         ) -> Pair:
+            given = condition.repeat(copies, 1, 1, 1, 1)
+            if isinstance(bridge, torch.Tensor):
+                video_velocity, audio_velocity = torch.empty_like(video), torch.empty_like(audio)
+                for switch in (False, True):
+                    chosen = bridge == switch
+                    video_velocity[chosen], audio_velocity[chosen] = evaluate(
+                        video[chosen], given[chosen], audio[chosen], text[chosen], switch
+                    )
+                return video_velocity, audio_velocity
+            return evaluate(video, given, audio, text, bridge)
+
+        def evaluate(
+            video: torch.Tensor, given: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: bool
+        ) -> Pair:
             velocities: Pair = self.model(
                 video,
-                condition.repeat(copies, 1, 1, 1, 1),
+                given,
                 audio,
                 video_timestep,
                 audio_timestep,

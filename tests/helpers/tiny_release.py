@@ -23,7 +23,7 @@ from mova_core.models.video_tower import VideoTowerConfig
 from mova_core.models.weights import save_model
 
 VIDEO_CHANNELS, AUDIO_CHANNELS, TEXT_DIM = 16, 8, 16
-SAMPLE_RATE_HZ, HOP = 4800, 96
+SAMPLE_RATE_HZ, HOP = 8000, 160
 WORDS = ("a", "lamp", "flashes", "with", "bell", "ball", "bounces", "the", "wheel", "hums", "face", "speaks")
 
 
@@ -88,9 +88,10 @@ def tiny_text_encoder(folder: Path, seed: int = 0) -> MiniLmTextEncoder:
     return MiniLmTextEncoder.load(folder)
 
 
-def tiny_checkpoint(folder: Path, seed: int = 0) -> Path:
-    """Model, codecs and schedule in one folder, as a release has them."""
-    tiny_codecs(folder, seed)
+def tiny_checkpoint(folder: Path, seed: int = 0, with_codecs: bool = True) -> Path:
+    """Model, schedule and codecs in one folder, as a release has them; training's checkpoints have no codecs."""
+    if with_codecs:
+        tiny_codecs(folder, seed)
     Scheduler(video_shift=2.0, audio_shift=3.0, num_given_frames=1).save(folder)
     save_model(tiny_model(seed), folder)
     return folder
