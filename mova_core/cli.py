@@ -61,6 +61,21 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--name", default="", help="what to call that collection (default: as DIR)")
             command.set_defaults(action=_corpus)
 
+    generate = verbs.add_parser("generate", help="make one clip with sound from a prompt")
+    generate.add_argument("--prompt", required=True, help="what is seen and heard")
+    generate.add_argument("--image", type=Path, metavar="FILE", help="the first frame (default: white)")
+    generate.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="default: the newest phase's, else the release"
+    )
+    generate.add_argument("--seed", type=int, default=0, help="another seed is another clip (default: 0)")
+    for option, kind in (("--steps", int), ("--text-guidance", float), ("--bridge-guidance", float)):
+        generate.add_argument(option, type=kind, metavar="N", help="default: what the checkpoint is meant for")
+    generate.add_argument("--out", type=Path, required=True, metavar="FILE.mp4", help="where to write the clip")
+    generate.set_defaults(action=_generate)
+    verify = verbs.add_parser("verify", help="check a release folder: every byte and every part")
+    verify.add_argument("folder", type=Path, metavar="DIR", help="the release folder")
+    verify.set_defaults(action=_verify)
+
     demo = verbs.add_parser("demo", help="every step, raw video to release, through Dagster")
     demo.set_defaults(action=_demo)
     doctor = verbs.add_parser("doctor", help="say what this machine can run, what is missing and how to get it")
@@ -126,6 +141,33 @@ def _corpus(options: argparse.Namespace) -> int:
     report = adopt_folder(load_config(workspace.params), workspace, options.raw, options.name)
     print("\n".join((report.summary(), *report.notes)))
     return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from mova_core.inference.generate import generate_clip
+    from mova_core.workspace import Workspace
+
+    done = generate_clip(
+        Workspace(options.root),
+        prompt=options.prompt,
+        out=options.out,
+        image=options.image,
+        checkpoint=options.checkpoint,
+        seed=options.seed,
+        num_steps=options.steps,
+        text_guidance=options.text_guidance,
+        bridge_guidance=options.bridge_guidance,
+    )
+    print(done)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from mova_core.release.verify import verify_release
+
+    problems = verify_release(options.folder)
+    print("\n".join(problems) or f"{options.folder} is whole: every file is as it was released")
+    return EXIT_BAD_INPUT if problems else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -116,7 +116,7 @@ STEPS: tuple[Step, ...] = (
         verb="sample",
         target="mova_core.inference.step:run",
         summary="Generate video with sound for held-out prompts and first frames.",
-        reads=("encode", "train_joint2", "train_joint3"),
+        reads=("curate", "encode", "train_joint2", "train_joint3"),
         outputs=("data/samples",),
         sections=("seed", "media", "encode", "model", "sample"),
     ),
@@ -134,9 +134,9 @@ STEPS: tuple[Step, ...] = (
         verb="release",
         target="mova_core.release.step:run",
         summary="Write the release folder, reload it and sample once to verify it.",
-        reads=("encode", "train_joint3", "evaluate"),
+        reads=("encode", "train_joint3", "sample", "evaluate"),
         outputs=("data/release",),
-        sections=("seed", "media", "encode", "model", "release"),
+        sections=("seed", "media", "encode", "model", "sample", "release"),
     ),
 )
 

@@ -21,12 +21,12 @@ from mova_core.codecs.base import Codecs, audio_latent_shape, load_codecs, video
 from mova_core.diffusion.flow import Pair, noised
 from mova_core.diffusion.guidance import Guidance, JointModel, guided_velocity
 from mova_core.diffusion.schedule import PairedSchedule, Point
+from mova_core.diffusion.scheduler import Scheduler
 from mova_core.diffusion.solvers import Euler, integrate
 from mova_core.errors import UserError
 from mova_core.inference.conditioning import first_frame_condition
 from mova_core.inference.inputs import Pixels, Settings, check_clips, white_frames
 from mova_core.inference.noise import initial_noise
-from mova_core.inference.scheduler import Scheduler
 from mova_core.models.build import MASK_CHANNELS
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import load_model

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from mova_core.config import Config
 from mova_core.config.training import JointPhaseConfig
-from mova_core.inference.scheduler import Scheduler
+from mova_core.diffusion.scheduler import Scheduler
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import save_model
 from mova_core.progress import say, track

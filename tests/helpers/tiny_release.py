@@ -15,7 +15,7 @@ from mova_core.codecs.base import Codecs
 from mova_core.codecs.nano_audio import NanoAudioCodec, NanoAudioFitter
 from mova_core.codecs.nano_video import NanoVideoFitter
 from mova_core.codecs.text import MiniLmTextEncoder
-from mova_core.inference.scheduler import Scheduler
+from mova_core.diffusion.scheduler import Scheduler
 from mova_core.models.audio_tower import AudioTowerConfig
 from mova_core.models.bridge import BridgeConfig
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
