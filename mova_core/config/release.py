@@ -17,3 +17,4 @@ class ReleaseConfig(Section):
     licence: Literal["Apache-2.0"] = Field(description="of weights and card; its text goes beside them")
     sample_set: str = Field(description="the set of `sample` that thumbnails and the demo clip come from")
     num_thumbnails: int = Field(ge=1, le=12, description="samples shown in the card")
+    credits: tuple[str, ...] = Field(description="whom the training data obliges to name, one sentence each")
