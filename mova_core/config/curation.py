@@ -19,7 +19,6 @@ ScoreName = Literal[
     "motion",
     "text_overlay",
     "av_onset_agreement",
-    "av_offset_seconds",
 ]
 PhaseName = Literal["audio", "joint1", "joint2", "joint3"]
 
@@ -144,14 +143,16 @@ class CurateConfig(Section):
     Attributes
     ----------
     black_level : rows and columns at the picture's edge that never get brighter (of 255) are border.
-    cut_threshold : PySceneDetect's `AdaptiveDetector`: how many times the change of its neighbours a cut's is.
-    min_cut_change : and how large it is at least (mean change of hue, saturation and brightness, of 255).
+    cut_threshold : least change of a cut, the mean of hue, saturation and brightness, of 255 (PySceneDetect's
+        `ContentDetector`).
     min_shot_seconds : cuts closer than this to the one before are not cuts.
     vad_aggressiveness : webrtcvad's, 0 (takes most for speech) to 3.
     min_speech_seconds : shorter voiced stretches are not speech segments.
     min_pause_seconds : shorter pauses do not end a speech segment.
+    min_pitched_share : least share of a speech segment that has the pitch of a voice.
     multi_shot_share : share of the windows with cuts inside that is kept, drawn at random.
-    val_fraction : share of sources held out for validation, with all their clips.
+    val_fraction : share of sources held out for validation, with all their clips; by the hash of their bytes, and at
+        least one of two or more.
     frame_buffer_mib : memory for one source's pictures; a source that needs more is decoded a second time instead.
     gates : what every clip has to pass; the first that it fails names the reason.
     phase_gates : what a clip has to pass besides to be trained on in a phase.
@@ -159,11 +160,11 @@ class CurateConfig(Section):
 
     black_level: int = Field(ge=0, le=255)
     cut_threshold: float = Field(gt=0)
-    min_cut_change: float = Field(gt=0)
     min_shot_seconds: float = Field(gt=0)
     vad_aggressiveness: int = Field(ge=0, le=3)
     min_speech_seconds: float = Field(gt=0)
     min_pause_seconds: float = Field(ge=0)
+    min_pitched_share: float = Field(ge=0, le=1)
     multi_shot_share: float = Field(ge=0, le=1)
     val_fraction: float = Field(ge=0, lt=1)
     frame_buffer_mib: int = Field(ge=0)

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class LocalExecutor:
 
     def _until_a_worker_dies(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], waiting: deque[int]
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, list[int]]:
         """Empties `waiting`; returns the tasks in flight when a worker died, one of which was its undoing."""
         running: dict[Future[Result], int] = {}
         suspects: list[int] = []

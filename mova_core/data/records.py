@@ -6,6 +6,7 @@ video under the same configuration has the same id on every machine.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -76,10 +77,11 @@ class Clip:
     clipping_ratio: float
     blur: float
     motion: float
-    av_onset_agreement: float
+    av_onset_agreement: float  # NaN where picture or sound has no onset
     label: str = ""  # the corpus' class, empty where unknown
     truth_json: str = ""  # the corpus' truth projected onto the clip (see curation.truth), empty where unknown
     phases: list[str] = field(default_factory=list)  # the training phases whose gates the clip passes
+    text_overlay: float = math.nan  # lettering that stays across the source's cuts; NaN where there is no cut
 
 
 @dataclass(frozen=True)

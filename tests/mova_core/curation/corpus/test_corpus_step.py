@@ -132,11 +132,23 @@ def test_what_is_missing_is_made_again_byte_for_byte(
     before = digests(workspace.raw_root)
     (demo / "labels" / "demo-0001.json").unlink()
     (demo / "demo-0002.mp4").unlink()
-    (demo / ".demo-0002.77.tmp.mp4").write_bytes(b"half a video")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (demo / f".demo-0002.{gone.pid}.tmp.mp4").write_bytes(b"half a video")
     (workspace.raw("footage") / "dog.mp4").write_bytes(b"half a dog")
     step.run(small_config(), workspace)
     assert in_this_process.rendered == ["demo-0001", "demo-0002"]
     assert digests(workspace.raw_root) == before
+
+
+def test_a_file_that_another_run_is_writing_is_left_alone(
+    made: tuple[Workspace, StageReport], small_config: SmallConfig
+) -> None:
+    unfinished = made[0].raw("demo") / f".demo-0001.{os.getpid()}.tmp.mp4"
+    unfinished.write_bytes(b"half a video")
+    step.run(small_config(), made[0])
+    assert unfinished.exists()
+    unfinished.unlink()
 
 
 def test_another_seed_starts_over_and_spares_what_is_not_its_own(
