@@ -7,6 +7,7 @@ that has none. A changed configuration, seed or renderer starts over.
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from importlib import resources
@@ -117,7 +118,19 @@ def _start_over_if_changed(folder: Path, recipe: str) -> None:
             sidecar.unlink()
         write_text(note, recipe)
     for leftover in [*folder.glob(".*.tmp*"), *(folder / "labels").glob(".*.tmp*")]:
-        leftover.unlink()
+        if not _is_running(leftover.name.split(".tmp")[0].rpartition(".")[2]):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_running(process_id: str) -> bool:
+    """Whether a process of that number is there: then the unfinished file is its own business."""
+    try:
+        os.kill(int(process_id), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _render_missing(tasks: list[RenderTask]) -> dict[str, float]:
