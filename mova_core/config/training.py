@@ -118,6 +118,9 @@ class JointPhaseConfig(PhaseConfig):
     video_shift : shift of the video noise schedule.
     audio_loss_weight : the loss is video + this * audio.
     bridge_dropout : share of clips trained with the Bridge off, which bridge guidance needs.
+    experts : `alternate` trains one expert a step, each at its own noise levels; `together` trains one video tower at
+        all levels and gives both experts its weights. From scratch, together first: halved between two experts, a
+        budget of nano's size taught neither (see docs/learning.md).
     """
 
     height: int = Field(gt=0, multiple_of=16)
@@ -127,6 +130,7 @@ class JointPhaseConfig(PhaseConfig):
     video_shift: float = Field(gt=0)
     audio_loss_weight: float = Field(ge=0)
     bridge_dropout: float = Field(ge=0, le=1)
+    experts: Literal["together", "alternate"]
 
 
 class PhasesConfig(Section):
@@ -136,6 +140,16 @@ class PhasesConfig(Section):
     joint1: JointPhaseConfig
     joint2: JointPhaseConfig
     joint3: JointPhaseConfig
+
+    @model_validator(mode="after")
+    def _experts_part_once(self) -> PhasesConfig:
+        for earlier, later in (("joint1", "joint2"), ("joint2", "joint3")):
+            if getattr(self, earlier).experts == "alternate" and getattr(self, later).experts == "together":
+                raise ValueError(
+                    f"{later}.experts is together after {earlier}.experts alternate, expected alternate: experts that "
+                    "have parted cannot be one again"
+                )
+        return self
 
 
 class TrainConfig(Section):

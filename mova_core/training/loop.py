@@ -160,16 +160,11 @@ class Trainer:
         figures = self.validate()
         weights = self.engine.weights(averaged=True)
         if metrics is not None:
-            untrained = {
-                name: value
-                for name, value in self.phase.model.state_dict().items()
-                if self.phase.prefix and not name.startswith(self.phase.prefix)
-            }
             with torch.device("meta"):
-                shape = DualTower(self.phase.model.config)
+                shape = DualTower(self.phase.checkpoint_shape)
             aside = self.run.path / ASIDE
             shutil.rmtree(aside, ignore_errors=True)
-            save_model(shape, aside, state={**untrained, **weights})
+            save_model(shape, aside, state=self.phase.checkpoint_weights(weights))
             if isinstance(self.settings, JointPhaseConfig):
                 Scheduler(
                     video_shift=self.settings.video_shift,
