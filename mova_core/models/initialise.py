@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mova_core.models.bridge import AdaptiveNorm, Bridge, FramePooling
+from mova_core.models.bridge import Bridge
 from mova_core.models.dual_tower import DualTower
+from mova_core.models.frame_pooling import AdaptiveNorm, FramePooling
 from mova_core.models.layers import RMSNorm
 from mova_core.models.tower import Tower
 

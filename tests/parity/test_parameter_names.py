@@ -16,8 +16,8 @@ from torch import nn
 
 from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
 from mova_core.models.bridge import Bridge, BridgeConfig
+from mova_core.models.layout import component_config
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
-from mova_core.models.weights import component_config
 
 FOLDER = Path(os.environ.get("MOVA_REFERENCE_DIR", Path(__file__).parents[2].parent / "shared" / "reference"))
 LIST = FOLDER / "release_parameter_names.json"

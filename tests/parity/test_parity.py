@@ -26,10 +26,11 @@ from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
 from mova_core.models.bridge import Bridge, BridgeConfig, interaction_layers
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
 from mova_core.models.layers import sinusoid
+from mova_core.models.layout import component_config
 from mova_core.models.rope import aligned_tables, audio_table, rotate_interleaved, video_table
 from mova_core.models.tower import Tower
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
-from mova_core.models.weights import component_config, load_model
+from mova_core.models.weights import load_model
 
 FOLDER = Path(os.environ.get("MOVA_PARITY_DIR", Path(__file__).parents[2].parent / "shared" / "parity"))
 MANIFEST = FOLDER / "manifest.json"

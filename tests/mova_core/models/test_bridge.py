@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mova_core.models.bridge import Bridge, BridgeAttention, interaction_layers, pooling_heads
+from mova_core.models.bridge import Bridge, BridgeAttention, interaction_layers
 from mova_core.models.dual_tower import DualTower
+from mova_core.models.frame_pooling import pooling_heads
 
 GRID = (2, 2, 3)
 

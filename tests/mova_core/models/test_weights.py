@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from mova_core.errors import UserError
 from mova_core.models.dual_tower import DualTower
-from mova_core.models.weights import INDEX, WEIGHTS, load_model, save_model
+from mova_core.models.layout import INDEX
+from mova_core.models.weights import WEIGHTS, load_model, save_model
 
 
 def files(folder: Path) -> dict[str, bytes]:
