@@ -1,6 +1,7 @@
 """Models on disk, in the release's folder layout (`mova_core.models.layout`).
 
-`model_index.json` is written last, so a folder that has one is whole. Weights are safetensors and nothing else.
+`model_index.json` goes first and comes last, so a folder that has one is whole, also where a model replaces another.
+Weights are safetensors and nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mova_core.models.layers import set_compute_dtype
 from mova_core.models.layout import INDEX, components, config_entries, json_text, model_index, read_config, read_json
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+SHARD_INDEX = f"{WEIGHTS}.index.json"
 
 
 def save_model(
@@ -45,6 +47,7 @@ def save_model(
     problems = mismatches(state, {name: tuple(value.shape) for name, value in model.state_dict().items()})
     if problems:
         raise ValueError(f"the given state does not fit the model: {'; '.join(problems)}")
+    (folder / INDEX).unlink(missing_ok=True)
     for component in components(model.config):
         prefix = component + "."
         own = {
@@ -52,6 +55,7 @@ def save_model(
             for name, value in state.items()
             if name.startswith(prefix)
         }
+        (folder / component / SHARD_INDEX).unlink(missing_ok=True)
         with written_aside(folder / component / WEIGHTS) as aside:
             save_file(own, aside, metadata={"format": "pt"})
         write_text(folder / component / "config.json", json_text(config_entries(model.config, component)))
@@ -95,7 +99,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     ------
     UserError : if they are not there or cannot be read.
     """
-    sharded = folder / f"{WEIGHTS}.index.json"
+    sharded = folder / SHARD_INDEX
     names = sorted(set(read_json(sharded)["weight_map"].values())) if sharded.is_file() else [WEIGHTS]
     weights: dict[str, torch.Tensor] = {}
     for name in names:

@@ -84,6 +84,9 @@ def test_weights_split_over_files_are_read_by_their_index(make_model: Callable[.
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": weight_map}))
     loaded = load_model(tmp_path).audio_dit.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in model.audio_dit.state_dict().items())
+    save_model(model, tmp_path, state={name: value + 1 for name, value in model.state_dict().items()})
+    name = "head.head.bias"
+    assert torch.equal(load_model(tmp_path).audio_dit.state_dict()[name], loaded[name] + 1)
 
 
 def test_weights_that_do_not_fit_are_listed_by_name(make_model: Callable[..., DualTower], tmp_path: Path) -> None:
@@ -101,6 +104,27 @@ def test_weights_that_do_not_fit_are_listed_by_name(make_model: Callable[..., Du
     assert "1 missing: audio_to_video_conditioners.0.y_norm.bias" in message
     assert "video_to_audio_conditioners.1.inner.q.bias (7,) instead of (12,)" in message
     assert str(tmp_path / "dual_tower_bridge") in message
+
+
+def test_a_save_cut_short_leaves_no_mixture(
+    make_model: Callable[..., DualTower], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    save_model(model, tmp_path)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+
+    def cut_short(weights: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        if "audio_dit" in str(path):
+            raise KeyboardInterrupt
+        save_file(weights, path, metadata)
+
+    monkeypatch.setattr("mova_core.models.weights.save_file", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(model, tmp_path)
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_model(tmp_path)
 
 
 def test_a_missing_checkpoint_says_what_to_do(tmp_path: Path) -> None:
