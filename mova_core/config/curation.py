@@ -74,7 +74,7 @@ class CorpusConfig(Section):
             if low > high:
                 raise ValueError(f"{name} is [{low}, {high}], expected the smaller number first")
         if self.close_seconds[0] < 0.3:
-            raise ValueError(f"close_seconds starts at {self.close_seconds[0]}, expected at least 0.3: events would blur")
+            raise ValueError(f"close_seconds starts at {self.close_seconds[0]}, expected at least 0.3: events merge")
         if sum(self.classes.values()) <= 0:
             raise ValueError("every class has weight 0, expected one above")
         return self
