@@ -17,6 +17,7 @@ from torch import nn
 from kernels.dispatch import Request
 from mova_core.errors import UserError
 from mova_core.files import write_text, written_aside
+from mova_core.models.build import check_kernels
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.layers import set_compute_dtype
 from mova_core.models.layout import INDEX, components, config_entries, json_text, model_index, read_config, read_json
@@ -79,8 +80,9 @@ def load_model(
     Raises
     ------
     UserError : if the folder holds no checkpoint, or its weights do not fit its configuration; parameters that are
-        unknown, missing or of another shape are listed by name.
+        unknown, missing or of another shape are listed by name. Also if `kernels` cannot run here.
     """
+    check_kernels(kernels)
     with torch.device("meta"):
         model = DualTower(read_config(folder), kernels)
     for component in components(model.config):

@@ -170,6 +170,14 @@ def test_only_keys_of_the_release_are_written_by_default(make_model: Callable[..
     assert "spatial_rope_scale" not in json.loads((tmp_path / "video_dit" / "config.json").read_text())
 
 
+def test_a_forced_backend_that_cannot_run_is_refused_at_once(
+    make_model: Callable[..., DualTower], tmp_path: Path
+) -> None:
+    save_model(make_model(), tmp_path)
+    with pytest.raises(UserError, match="not built yet"):
+        load_model(tmp_path, kernels="triton")
+
+
 def test_dtype_can_be_chosen(make_model: Callable[..., DualTower], tmp_path: Path) -> None:
     save_model(make_model(), tmp_path)
     assert {p.dtype for p in load_model(tmp_path, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}
