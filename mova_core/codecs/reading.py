@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ Frames = NDArray[np.uint8]
 Waveform = NDArray[np.float32]
 Resolution = tuple[int, int]
 
+# Fewer clips than this are decoded sooner than processes start.
+WORTH_A_POOL = 64
 # At and under this loudness curation has found silence (BS.1770-4's absolute gate), and there is nothing to level.
 QUIETEST_LUFS = -70.0
 
@@ -56,7 +58,7 @@ class DecodedClip:
 
 @contextlib.contextmanager
 def clip_reader() -> Iterator[ClipReader]:
-    """A reader whose worker processes start with the first clip and end with the block."""
+    """A reader whose worker processes start when there is enough to read, and end with the block."""
     with contextlib.ExitStack() as stack:
         yield ClipReader(stack)
 
@@ -69,16 +71,14 @@ class ClipReader:
         self._stack = stack
         self._pool: ProcessPoolExecutor | None = None
 
-    def read(self, tasks: Iterable[ClipTask]) -> Iterator[DecodedClip]:
+    def read(self, tasks: Sequence[ClipTask]) -> Iterator[DecodedClip]:
         """The clips in the tasks' order.
 
         Raises
         ------
         UserError : if a clip is absent, does not decode, or is not of the form its row states.
         """
-        if self._pool is None:
-            self._pool = self._stack.enter_context(process_pool(self._num_workers))
-        for result in map_in_order(self._pool, self._num_workers, decode_clip, tasks):
+        for result in self._results(tasks):
             if isinstance(result, str):
                 raise UserError(
                     result,
@@ -86,6 +86,13 @@ class ClipReader:
                     remedy="delete data/clips and run `mova curate`, `mova caption` and this again",
                 )
             yield result
+
+    def _results(self, tasks: Sequence[ClipTask]) -> Iterator[DecodedClip | str]:
+        if self._pool is None and len(tasks) < WORTH_A_POOL:
+            return map(decode_clip, tasks)
+        if self._pool is None:
+            self._pool = self._stack.enter_context(process_pool(self._num_workers))
+        return map_in_order(self._pool, self._num_workers, decode_clip, tasks)
 
 
 def decode_clip(task: ClipTask) -> DecodedClip | str:

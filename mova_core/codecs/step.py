@@ -69,7 +69,7 @@ def _make_what_is_missing(config: Config, workspace: Workspace, plan: Plan, read
         workspace.codecs,
         plan.codecs_fingerprint,
         len(plan.fit_clips),
-        lambda: reader.read(item.task(config) for item in plan.fit_clips),
+        lambda: reader.read([item.task(config) for item in plan.fit_clips]),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     codecs = codecs.to(device)
@@ -77,7 +77,7 @@ def _make_what_is_missing(config: Config, workspace: Workspace, plan: Plan, read
     if pending:
         clips = [item for shard in pending for item in shard.clips]
         say(f"encoding {len(clips)} of {len(plan.clips)} clips on {device}")
-        decoded = reader.read(item.task(config) for item in clips)
+        decoded = reader.read([item.task(config) for item in clips])
         write_shards(folder / SHARDS_FOLDER, pending, decoded, codecs, config.encode.batch_size, device)
     if stored_fingerprint(_text_path(folder)) != plan.text_fingerprint:
         say(f"encoding {len(plan.prompts)} prompts")
@@ -93,7 +93,7 @@ def _measure(
     quality = Quality()
     shown: dict[str, DecodedClip] = {}
     say(f"measuring what the codecs lose on {len(plan.quality_clips)} clips")
-    decoded = reader.read(item.task(config) for item in plan.quality_clips)
+    decoded = reader.read([item.task(config) for item in plan.quality_clips])
     with one_torch_thread():
         for item, clip in zip(plan.quality_clips, decoded, strict=True):
             quality.add(codecs, clip, device)

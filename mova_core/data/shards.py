@@ -228,8 +228,7 @@ def first_frame_tensor_name(resolution: tuple[int, int]) -> str:
 def write_shard(path: Path, tensors: dict[str, Tensor], fingerprint: str) -> None:
     """Writes clips' latents, first axis the clip, whole or not at all."""
     stored = {name: tensor.to(STORED_DTYPE).cpu().contiguous() for name, tensor in tensors.items()}
-    with written_aside(path) as aside:
-        save_file(stored, aside, metadata={"format": "pt", "fingerprint": fingerprint})
+    _save(path, stored, fingerprint)
 
 
 def write_text_table(path: Path, states: Tensor, lengths: Tensor, max_tokens: int, fingerprint: str) -> None:
@@ -243,8 +242,7 @@ def write_text_table(path: Path, states: Tensor, lengths: Tensor, max_tokens: in
         "offsets": torch.nn.functional.pad(lengths.cpu().cumsum(0), (1, 0)),
         "max_tokens": torch.tensor(max_tokens),
     }
-    with written_aside(path) as aside:
-        save_file(stored, aside, metadata={"format": "pt", "fingerprint": fingerprint})
+    _save(path, stored, fingerprint)
 
 
 def stored_fingerprint(path: Path) -> str | None:
@@ -254,6 +252,12 @@ def stored_fingerprint(path: Path) -> str | None:
             return (file.metadata() or {}).get("fingerprint")
     except (OSError, SafetensorError):
         return None
+
+
+def _save(path: Path, tensors: dict[str, Tensor], fingerprint: str) -> None:
+    # One entry of metadata and no more: safetensors writes several in random order, and equal shards are equal bytes.
+    with written_aside(path) as aside:
+        save_file(tensors, aside, metadata={"fingerprint": fingerprint})
 
 
 def _mapped(path: Path) -> dict[str, Tensor]:
