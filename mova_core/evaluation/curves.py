@@ -8,23 +8,30 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
-def rises(curve: Floats, rate_hz: float, *, min_height: float, level: float, min_gap_seconds: float) -> Floats:
-    """The instants at which a curve climbs by at least `min_height`, from a valley to the next peak.
+def rises(
+    curve: Floats, rate_hz: float, *, base: float, min_share: float, min_ratio: float, min_gap_seconds: float
+) -> Floats:
+    """The instants at which a curve leaps up from a valley to a peak.
 
-    A climb ends where the curve has fallen back by `min_height`, so wiggles smaller than that neither start nor end
-    one. Its instant is where the curve crosses `level` (0..1) of the way from valley to peak, linearly between
-    samples; where it does so more than once, the last crossing before the peak counts.
+    Heights are above `base`. A leap multiplies the height by `min_ratio` at least, ends at a peak of at least
+    `min_share` of the curve's highest, and is over when the curve has fallen by `min_ratio` again; so ripples on
+    something loud or bright are no leaps. The instant is where the curve first passes halfway between valley and peak,
+    linearly between samples.
 
     Parameters
     ----------
     curve : ``[N]``, sample n at ``n / rate_hz`` seconds.
-    min_gap_seconds : of two climbs closer than this, the smaller is dropped.
+    min_gap_seconds : of two leaps closer than this, the smaller is dropped.
     """
+    heights = curve - base
+    floor = float(heights.max()) * min_share / min_ratio
+    if floor <= 0:
+        return np.zeros(0)
     found: list[tuple[float, float]] = []
-    for valley, peak in _climbs(curve, min_height):
+    for valley, peak in _climbs(np.log(np.maximum(heights, floor)), float(np.log(min_ratio))):
         height = float(curve[peak] - curve[valley])
-        threshold = curve[valley] + level * height
-        below = valley + int(np.flatnonzero(curve[valley:peak] < threshold)[-1])
+        threshold = curve[valley] + height / 2
+        below = valley + int(np.flatnonzero(curve[valley + 1 : peak + 1] >= threshold)[0])
         fraction = (threshold - curve[below]) / (curve[below + 1] - curve[below])
         instant = float((below + fraction) / rate_hz)
         if found and instant - found[-1][0] < min_gap_seconds:

@@ -32,7 +32,7 @@ ul { padding-left:20px; margin:8px 0; } li { margin:4px 0; max-width:96ch; }
 .scroll { overflow-x:auto; }
 table { border-collapse:collapse; width:100%; font-size:13.5px; font-variant-numeric:tabular-nums; margin:8px 0 4px; }
 th, td { padding:6px 10px; border-bottom:1px solid var(--line); text-align:right; white-space:nowrap; }
-th { color:var(--muted); font-weight:600; font-size:12px; vertical-align:bottom; }
+th { color:var(--muted); font-weight:600; font-size:12px; vertical-align:bottom; white-space:normal; max-width:130px; }
 td:first-child, th:first-child { text-align:left; }
 tbody tr:last-child td { border-bottom:none; }
 small { color:var(--muted); font-size:11.5px; }

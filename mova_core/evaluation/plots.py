@@ -19,6 +19,8 @@ PHASE_COLOURS = ("#2457d6", "#13855f", "#d9730d", "#8a3ffc")
 INK, MUTED, GRID = "#1d2433", "#5b6475", "#e3e7ee"
 BINS_PER_FRAME = 3
 REACH_SECONDS = 0.5
+# At which the page shows the text a little larger than its own small print.
+PAGE_INCHES = 12.4
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -28,8 +30,6 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.titlesize": 10.5,
     "axes.titlecolor": INK,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
     "text.color": INK,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
@@ -89,13 +89,13 @@ def _chance_panel(chance: Chance) -> Panel:
         len(chance.offsets),
         chance.within_one_frame,
         chance.median_abs_seconds,
-        "re-paired events",
+        "re-paired",
     )
 
 
 def offsets_figure(panels: Sequence[Panel], fps: float) -> Any:
     """Histograms side by side on one scale; offsets beyond half a second are gathered in the outermost bars."""
-    figure, axes = _figure(len(panels), 1 + 2.35 * len(panels), 2.5)
+    figure, axes = _figure(len(panels), PAGE_INCHES, 2.7)
     frame_ms = 1000 / fps
     num_bins = int(REACH_SECONDS * fps * BINS_PER_FRAME)
     edges = np.arange(-num_bins, num_bins + 1) * frame_ms / BINS_PER_FRAME
@@ -105,23 +105,26 @@ def offsets_figure(panels: Sequence[Panel], fps: float) -> Any:
         axis.axvspan(-frame_ms, frame_ms, color=panel.colour, alpha=0.10, linewidth=0)
         axis.bar(edges[:-1], share, width=np.diff(edges), align="edge", color=panel.colour)
         axis.axvline(0, color=INK, linewidth=0.6)
-        axis.set_title(panel.title, color=panel.colour)
+        axis.set_title(panel.title, color=panel.colour, loc="left", fontweight="bold", pad=34)
         axis.set_xlabel("sound minus picture, ms")
-        axis.text(0.03, 0.97, _caption(panel), transform=axis.transAxes, va="top", fontsize=8.5, color=MUTED)
+        axis.annotate(
+            _caption(panel), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", color=MUTED
+        )
         axis.set_xlim(edges[0], edges[-1])
         axis.set_xticks([-400, -200, 0, 200, 400])
     tallest = max(axis.get_ylim()[1] for axis in axes)
     for axis in axes:
-        axis.set_ylim(0, tallest * 1.25)
+        axis.set_ylim(0, tallest * 1.05)
         axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     return figure
 
 
 def _caption(panel: Panel) -> str:
     estimate, median = panel.share, panel.median_abs_seconds
+    middle = "no median" if np.isnan(median) else f"median {1000 * median:.0f} ms"
     return (
-        f"{number(estimate.value)} within 1 frame\n{number(estimate.low)}-{number(estimate.high)} (95 %)\n"
-        f"median {'-' if np.isnan(median) else f'{1000 * median:.0f} ms'}\n{panel.num_events} {panel.count_noun}"
+        f"{number(estimate.value)} within 1 frame ({number(estimate.low)} to {number(estimate.high)})\n"
+        f"{middle}, {panel.num_events} {panel.count_noun}"
     )
 
 
@@ -137,7 +140,7 @@ def intervals_figure(evaluation: Evaluation) -> Any:
     rows: list[tuple[str, str, Estimate]] = []
     for phase in evaluation.phases:
         rows += [(f"{phase} · {panel.title}", panel.colour, panel.share) for panel in offset_panels(evaluation, phase)]
-    figure, (axis,) = _figure(1, 8.2, 0.75 + 0.29 * len(rows))
+    figure, (axis,) = _figure(1, PAGE_INCHES, 0.7 + 0.28 * len(rows))
     for position, (_, colour, estimate) in enumerate(rows):
         axis.plot([estimate.low, estimate.high], [position, position], color=colour, linewidth=5, alpha=0.3)
         axis.plot([estimate.value], [position], "o", color=colour, markersize=6)
@@ -155,7 +158,7 @@ def intervals_figure(evaluation: Evaluation) -> Any:
 
 def history_figure(history: Sequence[History]) -> Any:
     """Training losses of all phases one after the other, with held-out losses as dots."""
-    figure, axes = _figure(2, 10.4, 2.7)
+    figure, axes = _figure(2, PAGE_INCHES, 2.8)
     for axis, name in zip(axes, ("video_loss", "audio_loss"), strict=True):
         start = 0
         for number_of_phase, entry in enumerate(history):
@@ -173,7 +176,7 @@ def history_figure(history: Sequence[History]) -> Any:
                 textcoords="offset points", color=colour, fontsize=8.5,
             )  # fmt: skip
             start += curve.steps[-1] if curve.steps else 0
-        axis.set_title(name.replace("_", " "))
+        axis.set_title(name.replace("_", " "), loc="left", fontweight="bold")
         axis.set_xlabel("step")
         axis.grid(axis="y", color=GRID, linewidth=0.8)
         if axis.lines:
