@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +143,10 @@ class SetFolder:
         return path.is_file() and path.read_text(encoding="utf-8") == _as_json(self.recipe)
 
 
-def one_of_each_label(clips: Sequence[HeldOut], count: int) -> list[HeldOut]:
+Labelled = TypeVar("Labelled", HeldOut, Sample)
+
+
+def one_of_each_label(clips: Sequence[Labelled], count: int) -> list[Labelled]:
     """Up to `count` clips, label by label in turn, in the order of their labels."""
     turns: dict[str, int] = {}
     ranked = []
