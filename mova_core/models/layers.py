@@ -108,7 +108,7 @@ def wide_linear(x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """`x`, widened to float32 if it is narrower."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def sinusoid(timestep: torch.Tensor, dim: int) -> torch.Tensor:
