@@ -29,9 +29,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "make: found $$($(PYTHON) --version 2>&1); expected Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make: $(PYTHON) cannot make virtual environments; expected its venv module; run: apt install python3-venv" >&2; exit 2; }
+	@echo "installing into $(VENV): some 200 packages, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --constraint constraints.txt $(TORCH)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(INSTALLED) ## the whole lineage, raw video to release, through Dagster
