@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,16 @@ from mova_core.versioning.lineage import Lineage, stamp
 @pytest.fixture(scope="module")
 def config() -> Config:
     return parse_config(preset_text("nano"), source="the nano preset")
+
+
+@pytest.fixture(autouse=True)
+def sources(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sources of the tests' own, which nobody edits while they run."""
+    package = tmp_path_factory.mktemp("sources") / "mova_core"
+    package.mkdir()
+    (package / "__init__.py").write_text("one = 1")
+    monkeypatch.setattr(lineage.mova_core, "__file__", str(package / "__init__.py"))
+    return package
 
 
 @pytest.fixture
@@ -73,19 +84,39 @@ def test_an_absent_stamp_and_an_absent_input_are_one_line(config: Config, root: 
         stamp(config, root, [root / "absent.parquet"])
 
 
-def test_a_checkout_names_its_commit() -> None:
-    commit, dirty = lineage.code_commit()
-    assert len(commit) == 40 or (commit, dirty) == (lineage.UNKNOWN, None)
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_without_git_the_code_is_known_by_its_source_hash(
-    config: Config, root: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_checkout_names_its_commit_and_whether_it_was_edited(sources: Path) -> None:
+    (sources.parent / "kernels").mkdir()
+    git(sources.parent, "init", "--quiet")
+    git(sources.parent, "add", ".")
+    git(sources.parent, "commit", "--quiet", "-m", "first")
+    commit = git(sources.parent, "rev-parse", "HEAD")
+    assert lineage.code_commit() == (commit, False)
+    (sources.parent / "notes.txt").write_text("no code")
+    assert lineage.code_commit() == (commit, False)
+    (sources / "new.py").write_text("two = 2")
+    assert lineage.code_commit() == (commit, True)
+
+
+def test_a_copy_inside_somebody_s_repository_does_not_borrow_its_commit(sources: Path) -> None:
+    git(sources.parent, "init", "--quiet")
+    git(sources.parent, "commit", "--quiet", "--allow-empty", "-m", "theirs")
+    assert lineage.code_commit() == ("unknown", None)
+
+
+def test_without_git_the_code_is_known_by_its_sources(
+    config: Config, root: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_git = stamp(config, root, manifests(root))
     monkeypatch.setenv("PATH", str(root))
-    without = stamp(config, root, manifests(root))
-    assert (without.code_commit, without.code_is_dirty) == ("unknown", None)
-    assert without.source_hash == with_git.source_hash
+    before = stamp(config, root, manifests(root))
+    assert (before.code_commit, before.code_is_dirty) == ("unknown", None)
+    (sources / "__init__.py").write_text("one = 2")
+    assert stamp(config, root, manifests(root)).source_hash != before.source_hash
 
 
 def test_an_absent_library_is_said_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
