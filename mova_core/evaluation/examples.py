@@ -13,6 +13,7 @@ import numpy as np
 from mova_core.data.media import write_clip
 from mova_core.evaluation.audible import Waveform
 from mova_core.evaluation.offsets import ClipEvents, Seconds
+from mova_core.evaluation.page import text
 from mova_core.evaluation.results import SetKind
 from mova_core.evaluation.visible import Frames
 
@@ -102,12 +103,12 @@ def _marks(instants: Seconds, seconds: float, base: float, tip: float, colour: s
 
 def grid_html(grid: Grid) -> str:
     """The rows and columns as HTML; a click plays a clip, a button a row."""
-    heads = "".join(f'<div class="head {column.kind}">{column.title}</div>' for column in grid.columns)
+    heads = "".join(f'<div class="head {column.kind}">{text(column.title)}</div>' for column in grid.columns)
     rows = []
     for index, (label, prompt) in enumerate(zip(grid.labels, grid.prompts, strict=True)):
         cells = "".join(_cell_html(column.cells[index], index) for column in grid.columns)
         button = f'<button data-row="{index}">play row</button>'
-        rows.append(f'<div class="prompt"><b>{label}</b>{prompt}<br>{button}</div>{cells}')
+        rows.append(f'<div class="prompt"><b>{text(label)}</b>{text(prompt)}<br>{button}</div>{cells}')
     width = f"190px repeat({len(grid.columns)}, 164px)"
     return (
         f'<div class="scroll"><div class="clips" style="grid-template-columns:{width}"><div></div>{heads}'

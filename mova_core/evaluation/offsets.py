@@ -198,13 +198,15 @@ def _chance(
     for group in groups:
         size = len(group)
         table = np.zeros((2, size, size))
-        for row, i in enumerate(group):
-            for column, j in enumerate(group):
-                if i == j:
-                    continue
-                pair = signed_offsets(clips[i].video, clips[j].audio)
-                table[:, row, column] = [_within(pair, window) for window in windows]
-                offsets.append(pair[~np.isnan(pair)])
+        pictures = np.concatenate([clips[i].video for i in group])
+        owner = np.repeat(np.arange(size), [len(clips[i].video) for i in group])
+        for column, j in enumerate(group):
+            pairs = signed_offsets(pictures, clips[j].audio)
+            offsets.append(pairs[(owner != column) & ~np.isnan(pairs)])
+            for row, window in enumerate(windows):
+                near = np.abs(pairs) <= window + EDGE_SECONDS
+                table[row, :, column] = np.bincount(owner, weights=near, minlength=size)
+        table[:, np.arange(size), np.arange(size)] = 0.0
         rows, columns = derangements(size, NUM_DERANGEMENTS, generator)
         random_hits += table[:, rows, columns].sum(axis=2)
         mean_hits += table.sum(axis=(1, 2)) / (size - 1)
