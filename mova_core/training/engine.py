@@ -88,6 +88,8 @@ class Engine:
     def backward(self, loss: torch.Tensor) -> None:
         """Adds the gradient of a micro-batch's mean loss."""
         self._deepspeed.backward(loss)
+        if not self._deepspeed.is_gradient_accumulation_boundary():
+            self._deepspeed.step()  # which only counts the micro-batch
 
     def step(self, *, rate: float, bridge_rate: float, idle: str | None, ema_decay: float) -> float:
         """One optimizer step; returns the gradient's norm before clipping.

@@ -45,10 +45,10 @@ def train_in_processes(config: Config, workspace: Workspace, phase: str) -> dict
             for rank in range(engine.processes):
                 environment = process_environment(rank, engine.processes, engine.threads_per_process)
                 processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, env=environment))
-            _wait(processes)
+            wait_for_processes(processes)
         finally:
-            _end(processes)
-        _raise_errors(exchange, [process.returncode for process in processes], phase)
+            end_processes(processes)
+        raise_errors(exchange, [process.returncode for process in processes], phase)
         figures: dict[str, float] = json.loads((exchange / "outcome.json").read_text(encoding="utf-8"))
         return figures
 
@@ -69,19 +69,18 @@ def process_environment(rank: int, world: int, threads: int) -> dict[str, str]:
     }
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> None:
+def wait_for_processes(processes: list[subprocess.Popen[bytes]]) -> None:
     """Returns when all have ended well or one has not."""
-    while any(process.poll() is None for process in processes):
-        if any(process.returncode for process in processes):
-            return
+    while None in (codes := [process.poll() for process in processes]) and not any(codes):
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+def end_processes(processes: list[subprocess.Popen[bytes]], seconds: float = SECONDS_TO_END) -> None:
+    """Closes the processes' inputs, at which they end, and kills those that have not ended after `seconds`."""
     for process in processes:
         if process.stdin is not None:
             process.stdin.close()
-    deadline = time.monotonic() + SECONDS_TO_END
+    deadline = time.monotonic() + seconds
     for process in processes:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -90,7 +89,8 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def _raise_errors(exchange: Path, codes: list[int], phase: str) -> None:
+def raise_errors(exchange: Path, codes: list[int], phase: str) -> None:
+    """Raises what the processes left in `exchange`, or for exit codes other than 0; see `train_in_processes`."""
     for path in sorted(exchange.glob("error-*.json")):
         error = json.loads(path.read_text(encoding="utf-8"))
         if "found" in error:

@@ -17,12 +17,12 @@ SMOOTHING = 0.95
 class MetricsFile:
     """metrics.jsonl: a line a step, added in order.
 
-    A run that resumes drops the lines of the steps it will repeat.
+    A run that goes on after step `done` drops the lines of the steps it will repeat.
     """
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, done: int) -> None:
         self.path = path
-        kept = [line for line in read_metrics(path) if line["step"] < first_step]
+        kept = [line for line in read_metrics(path) if line["step"] <= done]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def add(self, lines: Iterable[Line]) -> None:

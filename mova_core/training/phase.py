@@ -98,6 +98,7 @@ def build_phase(config: Config, workspace: Workspace, name: str, rank: int, num_
             loss_names=("audio_loss",),
             loss_weights=(1.0,),
         )
+    store.video_shape((settings.height, settings.width))  # says so at once if that size is not cached
     model.set_spatial_rope_scale(settings.spatial_rope_scale)
     return Phase(
         name=name,

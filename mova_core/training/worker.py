@@ -66,7 +66,7 @@ def train(config: Config, workspace: Workspace, phase: str, rendezvous: Path | N
         "nccl" if device.type == "cuda" else "gloo", init_method=method, rank=rank, world_size=world
     )
     try:
-        _prepare_deepspeed()
+        prepare_deepspeed()
         built = build_phase(config, workspace, phase, rank, world)
         return Trainer(config, built, RunFolder(workspace.run(phase)), torch.device(device)).run_steps()
     finally:
@@ -87,7 +87,7 @@ def prepare_device(threads: int) -> torch.device:
     return device
 
 
-def _prepare_deepspeed() -> None:
+def prepare_deepspeed() -> None:
     """Keeps DeepSpeed from compiling: its shared-memory collectives take 48 s to build and serve no purpose here. What
     it may build after all goes into this environment, where a killed build blocks nobody else."""
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))

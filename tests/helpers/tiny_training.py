@@ -18,12 +18,16 @@ from mova_core.data.shards import (
     MANIFEST_FILE,
     SHARDS_FOLDER,
     TEXT_TABLE_FILE,
+    LatentStore,
     first_frame_tensor_name,
     video_tensor_name,
     write_shard,
     write_text_table,
 )
+from mova_core.models.weights import save_model
 from mova_core.steps import PHASES
+from mova_core.training.phase import starting_model
+from mova_core.training.rundir import RunFolder, fingerprint
 from mova_core.workspace import Workspace
 
 TINY: dict[str, Any] = {
@@ -33,12 +37,14 @@ TINY: dict[str, Any] = {
     "model.video_dit": {"dim": 24, "ffn_dim": 32, "num_heads": 2, "num_layers": 2, "freq_dim": 16},
     "model.audio_dit": {"dim": 24, "ffn_dim": 32, "num_heads": 2, "num_layers": 2, "freq_dim": 16},
     "model.dual_tower_bridge": {"head_dim": 12},
+    "model.boundary_ratio": 0.9,
     "train.validation": {"every_steps": 4, "num_clips": 5},
     "train.engine": {"processes": 1, "threads_per_process": 1, "state_every_steps": 4, "log_every_steps": 2},
     "train.phases": {
         name: {"steps": 8, "batch_size": 4, "warmup_steps": 1, "decay_steps": 3, "text_dropout": 0.3} for name in PHASES
     },
 }
+TINY["train.phases"] |= {name: {**TINY["train.phases"][name], "experts": "alternate"} for name in PHASES[1:]}
 NUM_TOKENS, TEXT_DIM, RANK = 3, 8, 4
 
 
@@ -111,3 +117,11 @@ def _lay_over(section: dict[str, Any], key: str, value: Any) -> None:
             _lay_over(section[key], name, inner)
     else:
         section[key] = value
+
+
+def finish_audio_phase(workspace: Workspace, config: Config) -> None:
+    """A finished phase `audio` whose checkpoint holds first weights."""
+    run = RunFolder(workspace.run("audio"))
+    store = LatentStore(workspace.latents)
+    save_model(starting_model(config, workspace, "audio", store, config.model), run.checkpoint)
+    run.finish(fingerprint(config, workspace, "audio"), {"train_clips": 0.0})
