@@ -19,6 +19,7 @@ ScoreName = Literal[
     "motion",
     "text_overlay",
     "av_onset_agreement",
+    "av_offset_seconds",
 ]
 PhaseName = Literal["audio", "joint1", "joint2", "joint3"]
 
@@ -151,8 +152,7 @@ class CurateConfig(Section):
     min_pause_seconds : shorter pauses do not end a speech segment.
     min_pitched_share : least share of a speech segment that has the pitch of a voice.
     multi_shot_share : share of the windows with cuts inside that is kept, drawn at random.
-    val_fraction : share of sources held out for validation, with all their clips; by the hash of their bytes, and at
-        least one of two or more.
+    val_fraction : share of the time held out for validation, in whole sources, drawn by the hash of their bytes.
     frame_buffer_mib : memory for one source's pictures; a source that needs more is decoded a second time instead.
     gates : what every clip has to pass; the first that it fails names the reason.
     phase_gates : what a clip has to pass besides to be trained on in a phase.

@@ -31,7 +31,6 @@ from mova_core.workspace import Workspace
 
 PHASES: tuple[PhaseName, ...] = ("audio", "joint1", "joint2", "joint3")
 APPLIED_AFTERWARDS = {"gates", "phase_gates", "val_fraction", "executor", "frame_buffer_mib"}
-HASH_DIGITS = 16
 
 
 def run(config: Config, workspace: Workspace, collection: str) -> StageReport:
@@ -63,15 +62,17 @@ def run(config: Config, workspace: Workspace, collection: str) -> StageReport:
 
 
 def split_sources(sources: Sequence[Source], val_fraction: float) -> dict[str, str]:
-    """Source id -> ``train`` or ``val``, by the hash of its bytes: new sources do not move old ones.
+    """Source id -> ``train`` or ``val``: held out in the order of hashes, until the fraction of the time is reached.
 
-    Of two sources or more at least one is held out, unless the fraction is 0: the one of the smallest hash.
+    At least one source is held out (unless the fraction is 0) and at least one is not; a single one is for training.
     """
-    shares = {source.source_id: int(source.sha256[:HASH_DIGITS], 16) / 16**HASH_DIGITS for source in sources}
-    held_out = {source_id for source_id, share in shares.items() if share < val_fraction}
-    if not held_out and val_fraction > 0 and len(shares) > 1:
-        held_out = {min(shares, key=lambda source_id: shares[source_id])}
-    return {source_id: "val" if source_id in held_out else "train" for source_id in shares}
+    wanted = val_fraction * sum(source.duration_seconds for source in sources)
+    splits, held_out = {}, 0.0
+    for place, source in enumerate(sorted(sources, key=lambda source: source.sha256)):
+        is_held_out = held_out < wanted and place + 1 < len(sources)
+        splits[source.source_id] = "val" if is_held_out else "train"
+        held_out += source.duration_seconds
+    return splits
 
 
 def gated(

@@ -75,8 +75,7 @@ def evaluate(table: pandas.DataFrame, id_column: str, expectations: Sequence[Exp
 
 
 def _outcome(expectation: Expectation, found: Any, id_column: str) -> Outcome:
-    if found.exception_info.get("raised_exception"):
-        raise RuntimeError(f"expectation {expectation.name} could not be evaluated: {found.exception_info}")
+    _raise_what_it_swallowed(expectation, found.exception_info)
     failing = tuple(str(row[id_column]) for row in found.result.get("unexpected_index_list") or [])
     if failing:
         shown = ", ".join(failing[:3])
@@ -86,6 +85,13 @@ def _outcome(expectation: Expectation, found: Any, id_column: str) -> Outcome:
     else:
         observed = str(found.result.get("observed_value", ""))
     return Outcome(expectation, bool(found.success), failing, observed)
+
+
+def _raise_what_it_swallowed(expectation: Expectation, info: Any) -> None:
+    """The library reports errors of its own as failed expectations, once for each metric that it could not compute."""
+    for part in [info, *(value for value in info.values() if isinstance(value, dict))]:
+        if part.get("raised_exception"):
+            raise RuntimeError(f"expectation {expectation.name} was not evaluated: {part['exception_message']}")
 
 
 def _import_great_expectations() -> Any:

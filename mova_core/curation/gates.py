@@ -185,7 +185,7 @@ def _table(clips: Sequence[Clip]) -> pandas.DataFrame:
 
 def _phase_regex() -> str:
     any_phase = "|".join(PHASES)
-    return f"^(({any_phase})(,({any_phase}))*)?$"
+    return f"^(?:(?:{any_phase})(?:,(?:{any_phase}))*)?$"
 
 
 def _size_of(path: Path) -> int:

@@ -13,6 +13,9 @@ from mova_core.scorers.onsets import onset_agreement
 from mova_core.scorers.picture import blur, luma, motion
 from mova_core.scorers.sound import bandwidth_hz, clipping_ratio, loudness_lufs, silence_ratio
 
+# Blur changes slowly, and costs more than the other scores of a picture.
+FRAMES_BETWEEN_BLUR_LOOKS = 4
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -27,6 +30,7 @@ class Scores:
     motion: float
     av_onset_agreement: float
     text_overlay: float
+    av_offset_seconds: float
 
 
 def score_window(found: Survey, window: Window, frames: NDArray[np.uint8], waveform: NDArray[np.float32]) -> Scores:
@@ -41,8 +45,9 @@ def score_window(found: Survey, window: Window, frames: NDArray[np.uint8], wavef
         bandwidth_hz=bandwidth_hz(waveform, rate),
         loudness_lufs=loudness_lufs(waveform, rate),
         clipping_ratio=clipping_ratio(waveform),
-        blur=blur(brightness),
+        blur=blur(brightness[::FRAMES_BETWEEN_BLUR_LOOKS]),
         motion=motion(brightness),
         av_onset_agreement=onset_agreement(brightness, fps, waveform, rate, cut_frames),
         text_overlay=found.text_overlay,
+        av_offset_seconds=found.av_offset_seconds,
     )

@@ -14,10 +14,11 @@ from mova_core.config.curation import CurateConfig
 from mova_core.config.media import MediaConfig
 from mova_core.curation.normalise import BorderFinder, Fit, fit_into, frames_on_screen
 from mova_core.curation.segment import Timeline
-from mova_core.curation.shots import CutFinder
+from mova_core.curation.shots import ChangeMeter, CutFinder, shrunk
 from mova_core.curation.stopwatch import Stopwatch
 from mova_core.data.media import MediaError, iter_frames, read_audio
 from mova_core.data.records import Source
+from mova_core.scorers.onsets import onset_offset, picture_onset_curve, sound_onset_curve
 from mova_core.scorers.picture import OverlayFinder
 from mova_core.scorers.speech import speech_segments
 
@@ -36,7 +37,7 @@ class Survey:
     ----------
     fit : how its pictures become canonical.
     waveform : float32 mono, the whole of it, at the canonical rate.
-    text_overlay : see `records.Clip`.
+    text_overlay, av_offset_seconds : see `records.Clip`.
     held : its pictures as decoded; None if they were too many to hold, and `clip_frames` decodes again.
     decode_seconds : time that decoding took, the rest of the pass left out.
     """
@@ -47,6 +48,7 @@ class Survey:
     fit: Fit
     waveform: Waveform
     text_overlay: float
+    av_offset_seconds: float
     held: Sequence[Pixels] | None
     decode_seconds: float
 
@@ -82,13 +84,16 @@ def survey(path: Path, source: Source, media: MediaConfig, config: CurateConfig)
     """
     borders, overlay = BorderFinder(config.black_level), OverlayFinder()
     cuts = CutFinder(config.cut_threshold, max(round(config.min_shot_seconds * source.fps), 1))
+    meter = ChangeMeter()
     times: list[float] = []
     held: list[Pixels] | None = []
     held_bytes = 0
     next_look = 0.0
     watch = Stopwatch()
     for frame in watch.timed(iter_frames(path)):
-        cuts.add(frame.pixels)
+        small = shrunk(frame.pixels)
+        cuts.add(small)
+        meter.add(small)
         borders.add(frame.pixels)
         times.append(frame.seconds)
         if frame.seconds >= next_look:
@@ -115,6 +120,11 @@ def survey(path: Path, source: Source, media: MediaConfig, config: CurateConfig)
         fit=fit_into(borders.box(), media.width, media.height),
         waveform=waveform,
         text_overlay=overlay.score() if cuts.frames else math.nan,
+        av_offset_seconds=onset_offset(
+            picture_onset_curve(np.asarray(meter.changes), cuts.frames),
+            np.asarray(times),
+            sound_onset_curve(waveform, media.sample_rate_hz),
+        ),
         held=held,
         decode_seconds=watch.seconds,
     )

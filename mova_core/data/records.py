@@ -82,6 +82,7 @@ class Clip:
     truth_json: str = ""  # the corpus' truth projected onto the clip (see curation.truth), empty where unknown
     phases: list[str] = field(default_factory=list)  # the training phases whose gates the clip passes
     text_overlay: float = math.nan  # lettering that stays across the source's cuts; NaN where there is no cut
+    av_offset_seconds: float = math.nan  # how much later the source's sound is; NaN where its onsets do not relate
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ QUIETEST_LUFS = -70.0
 LOUDNESS_BLOCK_SECONDS = 0.4
 BANDWIDTH_DECIBELS = 50.0
 SPECTRUM_SAMPLES = 2048
-FULL_SCALE = 0.99
+# Lossy coding rounds clipped tops off; they come back within a tenth of full scale.
+NEAR_FULL_SCALE = 0.9
 
 
 def silence_ratio(waveform: Waveform, sample_rate_hz: int) -> float:
@@ -51,8 +52,8 @@ def loudness_lufs(waveform: Waveform, sample_rate_hz: int) -> float:
 
 
 def clipping_ratio(waveform: Waveform) -> float:
-    """Share of samples at full scale."""
-    return float(np.mean(np.abs(waveform) >= FULL_SCALE)) if waveform.size else 0.0
+    """Share of samples within a tenth of full scale."""
+    return float(np.mean(np.abs(waveform) >= NEAR_FULL_SCALE)) if waveform.size else 0.0
 
 
 def _hann(size: int) -> NDArray[np.float32]:

@@ -93,3 +93,26 @@ def still() -> Callable[..., np.ndarray]:
 @pytest.fixture
 def hiss() -> Callable[..., np.ndarray]:
     return noise
+
+
+def lamp(seconds: float, seed: int, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A lamp that flashes at random, and a bell at each flash (`offset` seconds later): frames at 24 fps, waveform."""
+    generator = np.random.default_rng(seed)
+    events = np.cumsum(generator.uniform(0.4, 0.9, int(seconds / 0.4)))
+    events = np.round(events[events < seconds - 0.2] * 24) / 24
+    times, instants = np.arange(round(seconds * 24)) / 24, np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    light = np.zeros(times.size)
+    sound = 0.002 * generator.standard_normal(instants.size)
+    for event in events:
+        since, later = times - event, instants - event - offset
+        light = np.maximum(light, np.where(since >= 0, np.exp(-np.maximum(since, 0) / 0.12), 0))
+        bell = 0.5 * np.exp(-np.maximum(later, 0) / 0.15) * np.sin(2 * np.pi * 1320 * later)
+        sound += np.where(later >= 0, bell, 0)
+    dark = textured(1, 48, 64, seed)[0] * 0.6
+    frames = np.clip(dark + (80 * light)[:, None, None, None], 0, 255).astype(np.uint8)
+    return frames, sound.clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture
+def flashing() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    return lamp
