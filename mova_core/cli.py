@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ def _init(options: argparse.Namespace) -> int:
 
     text = preset_text(options.preset)
     if options.print:
-        print(text, end="")
+        _show(text)
         return 0
     path = Workspace(options.root).params
     # An untouched preset is replaced without asking: nothing of the user's would be lost.
@@ -180,8 +181,16 @@ def _doctor(options: argparse.Namespace) -> int:
     from mova_core.doctor import examine
 
     examination = examine(options.root.resolve())
-    print(examination.text())
+    _show(examination.text() + "\n")
     return 0 if examination.runs_nano else 1
+
+
+def _show(text: str) -> None:
+    """Prints a page; a reader that closes early, such as `head`, has simply seen enough."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
 
 
 if __name__ == "__main__":

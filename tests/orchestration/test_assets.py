@@ -18,9 +18,6 @@ from orchestration.definitions import defs
 from orchestration.partitions import COLLECTIONS
 from orchestration.resources import LineageFolder
 
-# Dagster's own Pipes client calls a function that Dagster still marks as a preview.
-PIPES_IN_PREVIEW = pytest.mark.filterwarnings("ignore:.*expected_writer_count")
-
 
 def materialize(
     name: str, folder: LineageFolder, instance: dg.DagsterInstance, partition_key: str | None = None
@@ -135,7 +132,6 @@ def fake_interpreter(path: Path, script: str) -> str:
     return str(path)
 
 
-@PIPES_IN_PREVIEW
 def test_training_runs_the_shell_command_and_reads_its_report(
     folder: LineageFolder, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +148,6 @@ def test_training_runs_the_shell_command_and_reads_its_report(
     assert materialization(result, "train_joint1").metadata["metric_loss"].value == pytest.approx(0.25)
 
 
-@PIPES_IN_PREVIEW
 def test_training_that_refuses_its_input_is_not_tried_again(
     folder: LineageFolder, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
