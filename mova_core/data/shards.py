@@ -27,13 +27,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mova_core.data.manifest import read_manifest
 from mova_core.data.records import LatentRow
 from mova_core.errors import UserError
-from mova_core.files import written_aside
+from mova_core.files import write_bytes
 
 STORED_DTYPE = torch.float16
 MANIFEST_FILE = "manifest.parquet"
@@ -256,8 +256,8 @@ def stored_fingerprint(path: Path) -> str | None:
 
 def _save(path: Path, tensors: dict[str, Tensor], fingerprint: str) -> None:
     # One entry of metadata and no more: safetensors writes several in random order, and equal shards are equal bytes.
-    with written_aside(path) as aside:
-        save_file(tensors, aside, metadata={"fingerprint": fingerprint})
+    # Through bytes, since safetensors' own files are readable by their owner alone.
+    write_bytes(path, save(tensors, metadata={"fingerprint": fingerprint}))
 
 
 def _mapped(path: Path) -> dict[str, Tensor]:
