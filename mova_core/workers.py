@@ -17,6 +17,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TASKS_AHEAD_PER_WORKER = 4
+# Native libraries that start threads of their own are held to one: there is a process for every core already.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def available_cores() -> int:
@@ -56,11 +58,13 @@ def map_in_order(
 
 def _start_worker() -> None:
     """Runs first in every worker process."""
+    for variable in ONE_THREAD:
+        os.environ[variable] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import cv2
 
-    cv2.setNumThreads(1)  # there is a process for every core already
+    cv2.setNumThreads(1)
 
 
 def _end_with_parent() -> None:

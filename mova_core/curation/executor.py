@@ -7,27 +7,20 @@ for that file alone, and the others go on.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mova_core.config.curation import ExecutorConfig
 from mova_core.errors import UserError
+from mova_core.workers import available_cores, process_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Native libraries that start threads of their own are held to one: there is a process for every core already.
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TASKS_AHEAD_PER_WORKER = 2
 
 
@@ -58,13 +51,6 @@ def make_executor(config: ExecutorConfig) -> Executor:
     return LocalExecutor(config.num_workers or available_cores())
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class LocalExecutor:
     """A pool of one-thread processes on this machine. They end with their parent, however it ends."""
 
@@ -86,7 +72,7 @@ class LocalExecutor:
         """Empties `waiting`; returns the tasks in flight when a worker died, one of which was its undoing."""
         running: dict[Future[Result], int] = {}
         suspects: list[int] = []
-        with _pool(min(self.num_workers, len(waiting))) as pool:
+        with process_pool(min(self.num_workers, len(waiting))) as pool:
             while (waiting and not suspects) or running:
                 while waiting and not suspects and len(running) < TASKS_AHEAD_PER_WORKER * self.num_workers:
                     index = waiting.popleft()
@@ -105,43 +91,11 @@ class LocalExecutor:
 
 
 def _run_alone(function: Callable[[Task], Result], task: Task) -> Result | WorkerLost:
-    with _pool(1) as pool:
+    with process_pool(1) as pool:
         try:
             return pool.submit(function, task).result()
         except BrokenProcessPool:
             return WorkerLost("the process that read this file died (a crash in a decoder, or no memory)")
-
-
-@contextlib.contextmanager
-def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool
-    except BaseException:
-        # Do not wait for files in work: whoever stopped us runs again later.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Runs first in every worker process."""
-    for variable in ONE_THREAD:
-        os.environ[variable] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 class RayExecutor:

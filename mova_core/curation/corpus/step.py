@@ -19,12 +19,13 @@ from mova_core.curation.corpus.footage import lay_footage
 from mova_core.curation.corpus.plan import VideoPlan, plan_corpus
 from mova_core.curation.corpus.preview import write_contact_sheet
 from mova_core.curation.corpus.render import Cost, render_video, video_truth
-from mova_core.curation.executor import LocalExecutor, WorkerLost, available_cores
+from mova_core.curation.executor import LocalExecutor, WorkerLost
 from mova_core.data.truth import SourceTruth
 from mova_core.errors import UserError
 from mova_core.files import content_id, write_text, written_aside
 from mova_core.progress import say, track
 from mova_core.report import StageReport
+from mova_core.workers import available_cores
 from mova_core.workspace import Workspace
 
 COLLECTION, FOOTAGE_COLLECTION = "demo", "footage"
