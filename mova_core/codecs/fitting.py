@@ -32,28 +32,30 @@ from mova_core.config.encode import EncodeConfig
 from mova_core.errors import UserError
 from mova_core.files import content_id, flush_to_disk, sha256_of_file, write_text
 from mova_core.progress import say, track
+from mova_core.workspace import Workspace
 
 # Raised when the same settings and clips would give other codecs or latents than before.
 ENCODING_VERSION = 1
 FINGERPRINT_FILE = "fingerprint.json"
 
 
-def codecs_fingerprint(config: Config, fit_clip_ids: Sequence[str]) -> str:
+def codecs_fingerprint(config: Config, workspace: Workspace, fit_clip_ids: Sequence[str]) -> str:
     """An id of everything the codecs come from: settings, the clips they are fitted on, the files they are loaded from.
 
     Raises
     ------
-    UserError : if a folder that the settings name is absent.
+    UserError : if a folder that the settings name is absent, or lies where the codecs are about to be written.
     """
     encode = config.encode
     parts: list[object] = [ENCODING_VERSION, encode.video.fit, encode.audio.fit, encode.text.minilm]
     if needs_fit(encode):
         parts += [encode.resolutions, encode.loudness_lufs, config.media.sample_rate_hz, *fit_clip_ids]
-    if encode.text.folder is not None:
-        parts += _file_digests(Path(encode.text.folder) / TEXT_FOLDER)
-        parts += _file_digests(Path(encode.text.folder) / TOKENIZER_FOLDER)
     for folder in (encode.video.folder, encode.audio.folder):
-        parts += [] if folder is None else _file_digests(Path(folder))
+        if folder is not None:
+            parts += _file_digests(_located(folder, workspace))
+    if encode.text.folder is not None:
+        text_folder = _located(encode.text.folder, workspace)
+        parts += _file_digests(text_folder / TEXT_FOLDER) + _file_digests(text_folder / TOKENIZER_FOLDER)
     return content_id(*parts)
 
 
@@ -68,12 +70,12 @@ def kept_fingerprint(folder: Path) -> str | None:
 
 def make_codecs(
     config: Config,
-    folder: Path,
+    workspace: Workspace,
     fingerprint: str,
     num_fit_clips: int,
     read_fit_clips: Callable[[], Iterable[DecodedClip]],
 ) -> Codecs:
-    """The codecs of `fingerprint`: those in `folder` if they are the ones, else made and saved there.
+    """The codecs of `fingerprint`: those in the workspace if they are the ones, else made and saved there.
 
     read_fit_clips : called if something is to be fitted; gives the clips with every resolution of the configuration.
 
@@ -81,15 +83,16 @@ def make_codecs(
     ------
     UserError : if a folder does not load, or there is nothing to fit on.
     """
+    folder = workspace.codecs
     if kept_fingerprint(folder) == fingerprint:
         return load_codecs(folder)
     shutil.rmtree(folder, ignore_errors=True)
     video, audio = _fit(config, num_fit_clips, read_fit_clips) if needs_fit(config.encode) else (None, None)
     if video is None:
-        video = load_video_codec(Path(config.encode.video.folder or ""))
+        video = load_video_codec(_located(config.encode.video.folder, workspace))
     if audio is None:
-        audio = load_audio_codec(Path(config.encode.audio.folder or ""))
-    codecs = Codecs(video, audio, _text_encoder(config.encode))
+        audio = load_audio_codec(_located(config.encode.audio.folder, workspace))
+    codecs = Codecs(video, audio, _text_encoder(config.encode, workspace))
     if codecs.audio.sample_rate_hz != config.media.sample_rate_hz:
         raise UserError(
             f"the audio codec runs at {codecs.audio.sample_rate_hz} Hz, clips at {config.media.sample_rate_hz}",
@@ -155,10 +158,23 @@ def _empty_audio_codec(config: Config) -> NanoAudioCodec:
     )
 
 
-def _text_encoder(encode: EncodeConfig) -> TextEncoder:
+def _text_encoder(encode: EncodeConfig, workspace: Workspace) -> TextEncoder:
     if encode.text.minilm:
         return MiniLmTextEncoder.from_package(encode.text.minilm.max_tokens)
-    return load_text_encoder(Path(encode.text.folder or ""))
+    return load_text_encoder(_located(encode.text.folder, workspace))
+
+
+def _located(folder: str | None, workspace: Workspace) -> Path:
+    """A folder that the settings name, relative to the workspace's root."""
+    assert folder is not None, "the settings name either a folder or what is made here"
+    path = workspace.root / folder
+    if path.resolve().is_relative_to(workspace.codecs.resolve()):
+        raise UserError(
+            f"`encode` names {folder}, which is its own output",
+            expected="a folder outside data/latents",
+            remedy="copy it elsewhere and name the copy",
+        )
+    return path
 
 
 def _file_digests(folder: Path) -> list[str]:

@@ -117,7 +117,7 @@ def make_plan(config: Config, workspace: Workspace) -> Plan:
     fit_clips = _spread_evenly(train, config.encode.fit_clips) if needs_fit(config.encode) else ()
     quality_clips = _spread_evenly(held_out or clips, config.encode.quality_clips)
     prompts = (NULL_PROMPT, *sorted({item.prompt for item in clips} - {NULL_PROMPT}))
-    of_codecs = codecs_fingerprint(config, [item.identity for item in fit_clips])
+    of_codecs = codecs_fingerprint(config, workspace, [item.identity for item in fit_clips])
     of_text = content_id(of_codecs, *prompts)
     return Plan(
         clips=tuple(clips),

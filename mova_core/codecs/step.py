@@ -66,7 +66,7 @@ def _make_what_is_missing(config: Config, workspace: Workspace, plan: Plan, read
     folder = workspace.latents
     codecs = make_codecs(
         config,
-        workspace.codecs,
+        workspace,
         plan.codecs_fingerprint,
         len(plan.fit_clips),
         lambda: reader.read([item.task(config) for item in plan.fit_clips]),

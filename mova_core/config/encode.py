@@ -37,7 +37,7 @@ class NanoAudioFit(Section):
 
 
 class _FitOrFolder(Section):
-    folder: str | None = None
+    folder: str | None = Field(None, description="relative to the folder of params.yaml, or absolute")
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> _FitOrFolder:
@@ -70,7 +70,7 @@ class TextEncoderConfig(Section):
     """Where the text encoder comes from: a registry package, or a folder that holds text_encoder/ and tokenizer/."""
 
     minilm: MiniLmConfig | None = None
-    folder: str | None = None
+    folder: str | None = Field(None, description="relative to the folder of params.yaml, or absolute")
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> TextEncoderConfig:

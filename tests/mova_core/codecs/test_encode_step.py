@@ -36,10 +36,9 @@ CLIPS_PER_COLLECTION = 7
 def small_config(text_folder: Path, **encode: Any) -> Config:
     values = yaml.safe_load(preset_text("nano"))
     values["collections"] = list(COLLECTIONS)
-    values["encode"].update(
-        clips_per_shard=3, fit_clips=8, quality_clips=2, text={"folder": str(text_folder)}, **encode
-    )
+    values["encode"].update(clips_per_shard=3, fit_clips=8, quality_clips=2, text={"folder": str(text_folder)})
     values["encode"]["audio"]["fit"]["latent_channels"] = 24
+    values["encode"].update(encode)
     return parse_config(yaml.safe_dump(values), source="test")
 
 
@@ -278,6 +277,27 @@ def test_settings_that_cannot_be_met_are_named(curated: Path, text_folder: Path,
         step.run(small_config(text_folder, resolutions=[[128, 64]]), workspace)
     with pytest.raises(UserError, match=r"no folder .*nowhere"):
         step.run(small_config(tmp_path / "nowhere"), workspace)
+
+
+def test_codecs_are_taken_from_a_folder_and_never_from_the_own_output(
+    again: Workspace, encoded: Workspace, text_folder: Path
+) -> None:
+    shutil.copytree(again.codecs, again.root / "mine")
+    config = small_config(text_folder, video={"folder": "mine/video_vae"}, audio={"folder": "mine/audio_vae"})
+    step.run(config, again)
+    before, after = contents(encoded), contents(again)
+    assert {name: after[name] for name in after if "_vae" in name} == {
+        name: before[name] for name in before if "_vae" in name
+    }
+    found, expected = LatentStore(again.latents), LatentStore(encoded.latents)
+    indices = range(len(expected.rows))
+    assert torch.equal(
+        found.batch(indices, (64, 64), loudness_normalised=True).video,
+        expected.batch(indices, (64, 64), loudness_normalised=True).video,
+    )
+    with pytest.raises(UserError, match=r"which is its own output.*copy it elsewhere"):
+        step.run(small_config(text_folder, video={"folder": "data/latents/codecs/video_vae"}), again)
+    assert contents(again) == after
 
 
 def _rewrite(workspace: Workspace, change: Any) -> None:
