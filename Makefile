@@ -39,8 +39,7 @@ demo: $(INSTALLED) ## the whole lineage, raw video to release, through Dagster
 	$(BIN)/mova demo
 
 ui: $(INSTALLED) ## the Dagster interface, on what the demo made
-	@echo "Dagster opens at http://$(UI_HOST):$(UI_PORT) (end it with Ctrl-C)"
-	DAGSTER_HOME="$(CURDIR)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --host $(UI_HOST) --port $(UI_PORT)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m orchestration.ui --host $(UI_HOST) --port $(UI_PORT)
 
 repro: $(INSTALLED) ## the same lineage through DVC: only what changed runs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro

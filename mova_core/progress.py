@@ -38,15 +38,16 @@ def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator
 
 def _lines(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
     started = last = time.monotonic()
-    done = 0
+    done = said = 0
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LOG_LINES:
-            last = now
+            last, said = now, done
             say(_line(description, done, total, now - started))
-    say(_line(description, done, total, time.monotonic() - started))
+    if done == 0 or done != said:
+        say(_line(description, done, total, time.monotonic() - started))
 
 
 def _line(description: str, done: int, total: int | None, seconds: float) -> str:

@@ -23,6 +23,7 @@ from orchestration.resources import LineageFolder
 # A step resumes where it stopped, so a second try after a crash costs little. A user's mistake is not tried again.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 EXIT_BAD_INPUT = 2
+INTERRUPTED = "interrupted; the same command goes on where this one stopped"
 PYTHON = sys.executable
 
 
@@ -58,6 +59,8 @@ def _asset(step: Step) -> dg.AssetsDefinition:
                 raise
             yield from failed_gate_results(step, folder, collection)
             raise dg.Failure(description=str(mendable), allow_retries=False) from error
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:  # Dagster would try again
+            raise dg.Failure(description=INTERRUPTED, allow_retries=False) from error
         workspace = folder.workspace()
         if step.name == "corpus":
             add_collections(context.instance, folder.config().collections)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,15 +26,17 @@ from mova_core.progress import say
 from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, report_path
 from mova_core.workspace import Workspace
+from orchestration.assets import INTERRUPTED
 from orchestration.definitions import defs
+from orchestration.history import DEMO_TAG, close_abandoned_runs, held, open_history
 from orchestration.memory import PeakMemory
 from orchestration.partitions import add_collections
 from orchestration.resources import ROOT_VARIABLE
 
-SETTINGS_FOLDER = Path(__file__).resolve().parent.parent  # where dagster.yaml lies
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 GIBIBYTE = 1 << 30
 
 
@@ -83,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MaterializationError as error:
         print(f"mova: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"mova: {INTERRUPTED}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print_summary(root, done, peak.highest_bytes)
     return 0
 
@@ -113,10 +117,12 @@ def materialize_lineage(root: Path, config: Config) -> list[Done]:
     Raises
     ------
     MaterializationError : at the first that fails; what is done stays done.
+    UserError : if another demo is running there.
     """
     tasks = tasks_of(config)
     done = []
-    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(root), config_dir=str(SETTINGS_FOLDER))) as instance:
+    with held(root, "demo"), open_history(root) as instance:
+        close_abandoned_runs(instance, of_demo=True)
         add_collections(instance, config.collections)
         for number, task in enumerate(tasks, start=1):
             say(f"[{number}/{len(tasks)}] {task.label}: {task.step.summary}")
@@ -124,7 +130,8 @@ def materialize_lineage(root: Path, config: Config) -> list[Done]:
             _materialize(task, instance)
             report = StageReport.load(report_path(task.step, Workspace(root), task.collection))
             done.append(Done(task, report, time.monotonic() - started))
-            say(f"    {report.summary()}")
+            if task.step.verb != "train":  # which has said so itself, as a command of its own
+                say(report.summary())
     return done
 
 
@@ -135,6 +142,7 @@ def _materialize(task: Task, instance: dg.DagsterInstance) -> None:
         partition_key=task.collection,
         raise_on_error=False,
         run_config=QUIET,
+        tags={DEMO_TAG: "true"},
     )
     if result.success:
         return
@@ -142,14 +150,18 @@ def _materialize(task: Task, instance: dg.DagsterInstance) -> None:
         if event.is_step_failure:
             failure = event.step_failure_data
             if failure.user_failure_data is not None:
-                raise MaterializationError(f"{task.label}: {failure.user_failure_data.description}", EXIT_BAD_INPUT)
+                said = failure.user_failure_data.description
+                code = EXIT_INTERRUPTED if said == INTERRUPTED else EXIT_BAD_INPUT
+                raise MaterializationError(f"{task.label}: {said}", code)
             raise MaterializationError(f"{task.label} failed: {failure.error_display_string}", EXIT_FAILED)
     failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
-    raise MaterializationError(
-        f"{task.label}: {', '.join(failed) or 'the run'} did not pass; expected every gate to hold; "
-        "`make ui` shows which rows failed",
-        EXIT_BAD_INPUT,
-    )
+    if failed:
+        raise MaterializationError(
+            f"{task.label}: {', '.join(failed)} did not pass; expected every gate to hold; "
+            "`make ui` shows which rows failed",
+            EXIT_BAD_INPUT,
+        )
+    raise MaterializationError(f"{task.label}: {INTERRUPTED}", EXIT_INTERRUPTED)
 
 
 def print_summary(root: Path, done: list[Done], peak_bytes: int) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.instance.ref import InstanceRef
 from tiny_lineage import StepFunction
 
 from mova_core.config import preset_text
@@ -18,6 +17,7 @@ from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, report_path, run_step
 from orchestration import assets, demo
 from orchestration.demo import main, tasks_of
+from orchestration.history import open_history
 from orchestration.partitions import COLLECTIONS
 from orchestration.resources import LineageFolder
 
@@ -36,10 +36,6 @@ def root(tmp_path: Path, tiny_steps: dict[str, StepFunction], monkeypatch: pytes
     return tmp_path
 
 
-def history(root: Path) -> dg.DagsterInstance:
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(root), config_dir=str(demo.SETTINGS_FOLDER)))
-
-
 def test_every_asset_is_in_the_history_afterwards_and_the_times_are_told(
     root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,7 +48,7 @@ def test_every_asset_is_in_the_history_afterwards_and_the_times_are_told(
         assert f"{task.label}: {task.step.summary}" in captured.err
     assert "peak memory" in captured.out
     assert "report.html" in captured.out
-    with history(root) as instance:
+    with open_history(root) as instance:
         for step in STEPS:
             assert instance.get_latest_materialization_event(dg.AssetKey(step.name)) is not None
         assert set(instance.get_dynamic_partitions(str(COLLECTIONS.name))) == set(config.collections)
