@@ -22,6 +22,7 @@ SET_COLUMNS = {
     "loudness, LUFS": ("loudness_lufs", "{:.1f}"),
 }
 SET_MARKER = "_visible_events"  # only a set's, or one class's of it, figures hold it
+CODEC_MARKER = "_db"  # what a codec loses by itself; other figures under its name are those of a set
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def _figures(metrics: Mapping[str, float]) -> str:
     rows = [
         [name, *(_number(metrics, f"{name}_{figure}", form) for figure, form in SET_COLUMNS.values())] for name in sets
     ]
-    codecs = {name: value for name, value in metrics.items() if name.startswith("codec_")}
+    codecs = {
+        name: value for name, value in metrics.items() if name.startswith("codec_") and name.endswith(CODEC_MARKER)
+    }
     parts = [
         "Held-out prompts and first frames. An event is seen (a flash, a bounce, a mouth that opens); “within one "
         "frame” is the share of seen events whose sound lies at most one frame away, “by chance” the same share once "

@@ -27,6 +27,9 @@ METRICS = {
     "joint3_lamp_visible_events": 20,
     "joint3_lamp_within_one_frame": 0.9,
     "codec_audio_snr_db": 22.84,
+    "codec_32x32_clips": 4,
+    "codec_32x32_visible_events": 37,
+    "codec_32x32_within_one_frame": 0.9,
 }
 
 

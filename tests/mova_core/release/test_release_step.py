@@ -62,6 +62,8 @@ def test_the_index_names_every_part(folder: Path) -> None:
 def test_the_card_states_figures_data_licence_and_credits(folder: Path, config: Config) -> None:
     card = (folder / "README.md").read_text()
     assert "| joint3 | 4 | 38 | 0.71 | 0.17 | 29 |" in card
+    assert "| codec_audio_snr_db | 22.8 |" in card
+    assert card.count("codec_32x32") == 1, "a set's figures stand in the sets' table only"
     assert "| demo | lamp | val | 3 |" in card
     assert "license: apache-2.0" in card
     assert all(credit in card for credit in config.release.credits)
