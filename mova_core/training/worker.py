@@ -90,6 +90,8 @@ def prepare_device(threads: int) -> torch.device:
 def prepare_deepspeed() -> None:
     """Keeps DeepSpeed from compiling: its shared-memory collectives take 48 s to build and serve no purpose here. What
     it may build after all goes into this environment, where a killed build blocks nobody else."""
+    # DeepSpeed counts devices in every step, and would start a process to do it.
+    os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
     warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)  # of names that DeepSpeed 0.19 still calls
     import deepspeed
