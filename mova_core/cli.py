@@ -16,8 +16,8 @@ EXIT_BAD_INPUT = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses, runs, and turns what a user can mend into one line on standard error."""
-    # Read when torch loads. Waiting threads that spin take the cores from those at work: four times the CPU time for one
-    # generated clip on two shared cores.
+    # Read when torch loads. Waiting threads that spin take the cores from those at work: on two shared cores, one
+    # generated clip took four times the CPU time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = build_parser().parse_args(arguments)
     action: Callable[[argparse.Namespace], int] = options.action
