@@ -18,6 +18,8 @@ COLOURS = {"trained": "#2457d6", "bridge_off": "#d9730d", "chance": "#7b8494", "
 PHASE_COLOURS = ("#2457d6", "#13855f", "#d9730d", "#8a3ffc")
 INK, MUTED, GRID = "#1d2433", "#5b6475", "#e3e7ee"
 BINS_PER_FRAME = 3
+# What an SVG says of itself unless told not to: a date, and names of vocabularies elsewhere.
+SVG_METADATA = ("Date", "Creator", "Format", "Type")
 REACH_SECONDS = 0.5
 # At which the page shows the text a little larger than its own small print.
 PAGE_INCHES = 12.4
@@ -53,6 +55,18 @@ class Panel:
     @property
     def colour(self) -> str:
         return COLOURS[self.kind]
+
+
+def draw(evaluation: Evaluation) -> dict[str, Any]:
+    """Every figure by name: ``offsets_<phase>``, ``within_one_frame``, and ``training`` where there are curves."""
+    figures = {
+        f"offsets_{phase}": offsets_figure(offset_panels(evaluation, phase), evaluation.fps)
+        for phase in evaluation.phases
+    }
+    figures["within_one_frame"] = intervals_figure(evaluation)
+    if evaluation.history:
+        figures["training"] = history_figure(evaluation.history)
+    return figures
 
 
 def offset_panels(evaluation: Evaluation, phase: str) -> list[Panel]:
@@ -95,7 +109,7 @@ def _chance_panel(chance: Chance) -> Panel:
 
 def offsets_figure(panels: Sequence[Panel], fps: float) -> Any:
     """Histograms side by side on one scale; offsets beyond half a second are gathered in the outermost bars."""
-    figure, axes = _figure(len(panels), PAGE_INCHES, 2.7)
+    figure, axes = _figure(len(panels), 2.9, left=0.5, top=0.6)
     frame_ms = 1000 / fps
     num_bins = int(REACH_SECONDS * fps * BINS_PER_FRAME)
     edges = np.arange(-num_bins, num_bins + 1) * frame_ms / BINS_PER_FRAME
@@ -103,7 +117,7 @@ def offsets_figure(panels: Sequence[Panel], fps: float) -> Any:
         offsets = np.clip(1000 * np.array(panel.offsets), edges[0], edges[-1])
         share = np.histogram(offsets, edges)[0] / max(panel.num_events, 1)
         axis.axvspan(-frame_ms, frame_ms, color=panel.colour, alpha=0.10, linewidth=0)
-        axis.bar(edges[:-1], share, width=np.diff(edges), align="edge", color=panel.colour)
+        axis.stairs(share, edges, fill=True, color=panel.colour)
         axis.axvline(0, color=INK, linewidth=0.6)
         axis.set_title(panel.title, color=panel.colour, loc="left", fontweight="bold", pad=34)
         axis.set_xlabel("sound minus picture, ms")
@@ -140,7 +154,7 @@ def intervals_figure(evaluation: Evaluation) -> Any:
     rows: list[tuple[str, str, Estimate]] = []
     for phase in evaluation.phases:
         rows += [(f"{phase} · {panel.title}", panel.colour, panel.share) for panel in offset_panels(evaluation, phase)]
-    figure, (axis,) = _figure(1, PAGE_INCHES, 0.7 + 0.28 * len(rows))
+    figure, (axis,) = _figure(1, 0.65 + 0.28 * len(rows), left=2.0, top=0.1)
     for position, (_, colour, estimate) in enumerate(rows):
         axis.plot([estimate.low, estimate.high], [position, position], color=colour, linewidth=5, alpha=0.3)
         axis.plot([estimate.value], [position], "o", color=colour, markersize=6)
@@ -158,7 +172,7 @@ def intervals_figure(evaluation: Evaluation) -> Any:
 
 def history_figure(history: Sequence[History]) -> Any:
     """Training losses of all phases one after the other, with held-out losses as dots."""
-    figure, axes = _figure(2, PAGE_INCHES, 2.8)
+    figure, axes = _figure(2, 2.95, left=0.5, top=0.35)
     for axis, name in zip(axes, ("video_loss", "audio_loss"), strict=True):
         start = 0
         for number_of_phase, entry in enumerate(history):
@@ -187,14 +201,18 @@ def history_figure(history: Sequence[History]) -> Any:
     return figure
 
 
-def _figure(num_axes: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """A figure of its own, without pyplot's global state, under `STYLE`."""
+def _figure(num_axes: int, height: float, *, left: float, top: float) -> tuple[Any, list[Any]]:
+    """A figure of its own, without pyplot's global state, under `STYLE`; `height` and margins in inches."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(PAGE_INCHES, height))
         axes = figure.subplots(1, num_axes, squeeze=False)[0]
+    # Stated, since finding margins that fit takes longer than drawing.
+    figure.subplots_adjust(
+        left=left / PAGE_INCHES, right=1 - 0.25 / PAGE_INCHES, bottom=0.5 / height, top=1 - top / height, wspace=0.18
+    )
     return figure, list(axes)
 
 
@@ -204,7 +222,7 @@ def as_svg(figure: Any) -> str:
 
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(SVG_METADATA))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mova_core.evaluation import page
 from mova_core.evaluation.examples import Grid, grid_html
-from mova_core.evaluation.plots import as_svg, history_figure, intervals_figure, number, offset_panels
+from mova_core.evaluation.plots import number, offset_panels
 from mova_core.evaluation.results import Evaluation
 from mova_core.evaluation.tables import classes, detectors, losses, offsets, other_measures
 
@@ -25,19 +25,19 @@ class ReportTexts:
     remarks: tuple[str, ...]
 
 
-def render(evaluation: Evaluation, grid: Grid, texts: ReportTexts) -> str:
-    """The whole page."""
+def render(evaluation: Evaluation, figures: dict[str, str], grid: Grid, texts: ReportTexts) -> str:
+    """The whole page; `figures` are SVG elements under the names of `mova_core.evaluation.plots.draw`."""
     subtitle = (
         f"Generated clips of preset {texts.preset}, seed {texts.seed}, against the held-out clips whose prompt and "
         "first frame they were given. Events are detected in picture and sound separately; an offset is sound minus "
         f"picture, so positive means that the sound is late. One frame is {1000 / evaluation.fps:.1f} ms."
     )
     sections = [
-        _headline(evaluation),
-        offsets(evaluation),
+        _headline(evaluation, figures),
+        offsets(evaluation, figures),
         classes(evaluation),
         _clips(grid),
-        _training(evaluation),
+        _training(figures),
         losses(evaluation),
         other_measures(evaluation),
         detectors(evaluation),
@@ -47,7 +47,7 @@ def render(evaluation: Evaluation, grid: Grid, texts: ReportTexts) -> str:
     return page.document(TITLE, subtitle, sections)
 
 
-def _headline(evaluation: Evaluation) -> str:
+def _headline(evaluation: Evaluation, figures: dict[str, str]) -> str:
     parts = []
     for phase in evaluation.phases:
         entries = []
@@ -66,7 +66,7 @@ def _headline(evaluation: Evaluation) -> str:
         "Does the sound fall on its picture?",
         page.paragraph(explanation),
         *parts,
-        page.figure(as_svg(intervals_figure(evaluation))),
+        page.figure(figures["within_one_frame"]),
     )
 
 
@@ -85,8 +85,8 @@ def _clips(grid: Grid) -> str:
     )
 
 
-def _training(evaluation: Evaluation) -> str:
-    if not evaluation.history:
+def _training(figures: dict[str, str]) -> str:
+    if "training" not in figures:
         return page.section("training", "Training", page.paragraph("No run left a metrics.jsonl."))
     explanation = (
         "Lines are the training loss by step, dots the held-out loss that the run itself took, phase after phase."
@@ -95,7 +95,7 @@ def _training(evaluation: Evaluation) -> str:
         "training",
         "Training",
         page.paragraph(explanation, "note"),
-        page.figure(as_svg(history_figure(evaluation.history))),
+        page.figure(figures["training"]),
     )
 
 

@@ -11,14 +11,12 @@ data/evaluation/*.png           the report's figures as previews
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from mova_core.config import Config, dump_config
 from mova_core.evaluation.evaluator import Evaluator
 from mova_core.evaluation.inputs import generated_sets, held_out_clips
-from mova_core.evaluation.plots import history_figure, intervals_figure, offset_panels, offsets_figure, save_png
+from mova_core.evaluation.plots import as_svg, draw, save_png
 from mova_core.evaluation.report import ReportTexts, render
-from mova_core.evaluation.results import Evaluation
 from mova_core.evaluation.summary import flat_metrics, headline_metrics
 from mova_core.files import write_text
 from mova_core.progress import say
@@ -44,8 +42,12 @@ def run(config: Config, workspace: Workspace) -> StageReport:
     lineage = stamp(config, workspace.root, evaluator.inputs(), SECTIONS)
     texts = ReportTexts(config.preset, config.seed, lineage.to_json(), dump_config(config), tuple(remarks))
     say("evaluate: writing the report")
-    previews = _write_figures(evaluation, workspace.evaluation)
-    write_text(report, render(evaluation, evaluator.grid(), texts))
+    figures = draw(evaluation)
+    previews = [workspace.evaluation / f"{name}.png" for name in figures]
+    for figure, preview in zip(figures.values(), previews, strict=True):
+        save_png(figure, preview)
+    pictures = {name: as_svg(figure) for name, figure in figures.items()}
+    write_text(report, render(evaluation, pictures, evaluator.grid(), texts))
     lineage.save(workspace.evaluation)
     write_text(workspace.evaluation / "metrics.json", json.dumps(flat_metrics(evaluation), indent=1) + "\n")
     num_clips = sum(len(entry.samples) for entry in sets)
@@ -58,17 +60,3 @@ def run(config: Config, workspace: Workspace) -> StageReport:
         outputs=(workspace.evaluation.relative_to(workspace.root).as_posix(),),
         notes=tuple(remarks),
     )
-
-
-def _write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """The report's figures as PNG files; returns their paths."""
-    paths = []
-    for phase in evaluation.phases:
-        paths.append(folder / f"offsets_{phase}.png")
-        save_png(offsets_figure(offset_panels(evaluation, phase), evaluation.fps), paths[-1])
-    paths.append(folder / "within_one_frame.png")
-    save_png(intervals_figure(evaluation), paths[-1])
-    if evaluation.history:
-        paths.append(folder / "training.png")
-        save_png(history_figure(evaluation.history), paths[-1])
-    return paths

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 
 from mova_core.evaluation import page
 from mova_core.evaluation.offsets import Direction, Estimate, SyncFigures
-from mova_core.evaluation.plots import as_svg, number, offset_panels, offsets_figure
+from mova_core.evaluation.plots import number
 from mova_core.evaluation.results import Evaluation, SetResult
 
 KIND_NAMES = {"trained": "trained", "bridge_off": "Bridge off", "codec": "real, through the codecs", "real": "real"}
 
 
-def offsets(evaluation: Evaluation) -> str:
+def offsets(evaluation: Evaluation, figures: dict[str, str]) -> str:
     """Histograms of every phase, and both directions of every set."""
     parts = []
     for phase in evaluation.phases:
-        figure = offsets_figure(offset_panels(evaluation, phase), evaluation.fps)
-        parts += [f"<h3>{page.text(phase)}</h3>", page.figure(as_svg(figure))]
+        parts += [f"<h3>{page.text(phase)}</h3>", page.figure(figures[f"offsets_{phase}"])]
     heads = (
         "set", "clips", "visible events<br><small>missed</small>", "within 1 frame", "within 1 latent frame", "median",
         "audible events<br><small>missed</small>", "their picture within 1 frame", "median", "chance", "p",

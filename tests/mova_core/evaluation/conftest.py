@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from tiny_release import AUDIO_CHANNELS, TEXT_DIM, VIDEO_CHANNELS, tiny_checkpoint, tiny_codecs
+
+from mova_core.codecs.arrays import encode_clip_arrays, video_tensor
+from mova_core.codecs.base import Codecs
+from mova_core.codecs.nano_audio import NanoAudioCodec, NanoAudioFitter
+from mova_core.codecs.nano_video import NanoVideoFitter
+from mova_core.config import Config, parse_config, preset_text
+from mova_core.data.manifest import write_manifest
+from mova_core.data.media import write_clip
+from mova_core.data.records import Clip, Event, LatentRow, Sample
+from mova_core.data.shards import (
+    AUDIO,
+    AUDIO_LEVELLED,
+    SHARDS_FOLDER,
+    TEXT_TABLE_FILE,
+    first_frame_tensor_name,
+    video_tensor_name,
+    write_shard,
+    write_text_table,
+)
+from mova_core.data.truth import Truth
+from mova_core.evaluation.step import run
+from mova_core.files import write_text
+from mova_core.report import StageReport
+from mova_core.workspace import Workspace
 
 FPS, RATE_HZ, NUM_FRAMES = 24.0, 48_000, 33
 SECONDS = NUM_FRAMES / FPS
@@ -124,3 +152,135 @@ class Stage:
 @pytest.fixture(scope="session")
 def stage() -> Stage:
     return Stage()
+
+
+@pytest.fixture(scope="session")
+def evaluated(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Workspace, StageReport]:
+    """A workspace of six held-out clips with good, unrelated and unlabelled samples, after `evaluate` has run in it."""
+    config = _config()
+    workspace = Workspace(tmp_path_factory.mktemp("evaluated"))
+    _write_everything(stage, workspace)
+    return config, workspace, run(config, workspace)
+
+
+SCENES = (
+    ("lamp", (0.3, 0.85)),
+    ("lamp", (0.52,)),
+    ("lamp", (0.7, 1.15)),
+    ("face", (0.26,)),
+    ("face", (0.45, 1.0)),
+    ("lamp+face", (0.5,)),
+)
+
+
+def _config() -> Config:
+    values = parse_config(preset_text("nano"), source="the nano preset").model_dump(mode="json")
+    values["collections"] = ["demo"]
+    values["media"] |= {"width": 32, "height": 32}
+    size = {"height": 32, "width": 32}
+    values["sample"]["sets"] = [
+        {"name": "joint2", "phase": "joint2", "bridge": True, **size},
+        {"name": "joint2_bridge_off", "phase": "joint2", "bridge": False, **size},
+    ]
+    values["evaluate"] = {
+        "loss_phases": ["joint2"],
+        "num_loss_clips": 6,
+        "num_loss_draws": 1,
+        "num_report_clips": 3,
+        "report_clip_pixels": 64,
+    }
+    values["train"]["phases"]["joint2"] |= size
+    return Config.model_validate(values)
+
+
+def _write_everything(stage: Stage, workspace: Workspace) -> None:
+    folder = workspace.clips("demo")
+    clips, samples, scenes = [], [], []
+    for index, (label, events) in enumerate(SCENES):
+        scene = stage.scene(label.split("+")[0], events, size=32, seed=index)
+        clip_id = f"{index:016x}"
+        write_clip(folder / f"clips/{clip_id}.mp4", scene.frames, scene.waveform, FPS, RATE_HZ)
+        truth = Truth(label, [Event(label, event, event) for event in events], [], 0.0, "", "", "", "")
+        clips.append(_clip(clip_id, label, truth.to_json()))
+        samples.append((clip_id, label))
+        scenes.append(scene)
+    write_manifest(folder / "manifest.parquet", Clip, clips)
+    codecs = _codecs(scenes, workspace.codecs)
+    _write_latents(codecs, scenes, workspace)
+    for name, late_seconds in (("joint2", 0.0), ("joint2_bridge_off", 0.2)):
+        target = workspace.samples / name
+        for scene, (clip_id, _) in zip(scenes, samples, strict=True):
+            moved = stage.scene(scene.label, scene.events, late_seconds, size=32)
+            write_clip(target / f"{clip_id}.mp4", scene.frames, moved.waveform, FPS, RATE_HZ, audio_codec="aac")
+        rows = [
+            Sample(clip_id, name, clip_id, f"{clip_id}.mp4", f"a {label} <b>&", label, 0, 2, 2.0, 2.0, "")
+            for clip_id, label in samples
+        ]
+        write_manifest(target / "manifest.parquet", Sample, rows)
+    tiny_checkpoint(workspace.run("joint2") / "checkpoint", 0, with_codecs=False)
+    lines = [{"step": step, "video_loss": 1 / (step + 1), "audio_loss": 1.0, "learning_rate": 0.1} for step in range(5)]
+    write_text(workspace.run("joint2") / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _codecs(scenes: list[Scene], folder: Path) -> Codecs:
+    video, audio = (
+        NanoVideoFitter(VIDEO_CHANNELS),
+        NanoAudioFitter(
+            NanoAudioCodec(
+                sample_rate_hz=RATE_HZ, hop=960, overlap=960, compand_power=0.5, latent_channels=AUDIO_CHANNELS
+            )
+        ),
+    )
+    for scene in scenes:
+        video.add(video_tensor(scene.frames[None])[0])
+        audio.add(torch.from_numpy(scene.waveform)[None])
+    codecs = Codecs(video.finish(), audio.finish(), tiny_codecs(folder).text)
+    codecs.save(folder)
+    return codecs
+
+
+def _write_latents(codecs: Codecs, scenes: list[Scene], workspace: Workspace) -> None:
+    parts = [encode_clip_arrays(codecs, scene.frames[None], scene.waveform[None], (32, 32)) for scene in scenes]
+    video, audio = torch.cat([part.video for part in parts]), torch.cat([part.audio for part in parts])
+    tensors = {
+        video_tensor_name((32, 32)): video,
+        first_frame_tensor_name((32, 32)): video,
+        AUDIO: audio,
+        AUDIO_LEVELLED: audio,
+    }
+    shards = workspace.latents / SHARDS_FOLDER
+    shards.mkdir(parents=True, exist_ok=True)
+    write_shard(shards / "demo-00000.safetensors", tensors, "test")
+    write_text_table(shards / TEXT_TABLE_FILE, torch.randn(2, TEXT_DIM), torch.tensor([1, 1]), 3, "test")
+    rows = [
+        LatentRow(f"{index:016x}", "demo", "val", scene.label, "", "demo-00000.safetensors", index, 1, ["joint2"])
+        for index, scene in enumerate(scenes)
+    ]
+    write_manifest(workspace.latents / "manifest.parquet", LatentRow, rows)
+
+
+def _clip(clip_id: str, label: str, truth_json: str) -> Clip:
+    scores = dict.fromkeys(
+        ("speech_ratio", "silence_ratio", "loudness_lufs", "clipping_ratio", "blur", "motion", "av_onset_agreement"),
+        0.0,
+    )
+    return Clip(
+        clip_id=clip_id,
+        source_id="source",
+        collection="demo",
+        split="val",
+        path=f"clips/{clip_id}.mp4",
+        start_seconds=0.0,
+        duration_seconds=SECONDS,
+        num_frames=NUM_FRAMES,
+        fps=FPS,
+        width=32,
+        height=32,
+        sample_rate_hz=RATE_HZ,
+        kind="single_sound",
+        num_cuts=0,
+        bandwidth_hz=8000.0,
+        label=label,
+        truth_json=truth_json,
+        **scores,
+    )
