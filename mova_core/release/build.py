@@ -102,8 +102,10 @@ def licence_text() -> str:
     ------
     UserError : if the installation lost it.
     """
-    text = metadata.distribution(DISTRIBUTION).read_text("licenses/LICENSE")
-    if not text:
+    # A checkout that was built in place lies on the path as a second, partial distribution of the same name.
+    installed = metadata.distributions(name=DISTRIBUTION)
+    text = next((text for found in installed if (text := found.read_text("licenses/LICENSE"))), None)
+    if text is None:
         raise UserError(
             f"the installed {DISTRIBUTION} has no LICENSE",
             expected="the file beside its metadata",

@@ -124,14 +124,24 @@ def _start_over_if_changed(folder: Path, recipe: str) -> None:
 
 
 def _is_running(process_id: str) -> bool:
-    """Whether a process of that number is there: then the unfinished file is its own business."""
+    """Whether a process of that number is at work: then the unfinished file is its own business."""
     try:
         os.kill(int(process_id), 0)
     except (ValueError, ProcessLookupError):
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_defunct(process_id)
+
+
+def _is_defunct(process_id: str) -> bool:
+    """Whether the process has ended and only waits for its parent to take note. An orphan of a killed run stays like
+    that for as long as a container's first process does not look after others' children."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    except OSError:  # gone meanwhile, or a system without /proc
+        return False
+    return state.split()[0] in ("Z", "X")
 
 
 def _render_missing(tasks: list[RenderTask]) -> dict[str, float]:

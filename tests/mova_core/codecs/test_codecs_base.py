@@ -64,7 +64,7 @@ def test_shapes_come_from_the_codecs(tmp_path: Path) -> None:
     video = codecs.video.encode(torch.zeros(1, 3, 33, 64, 48))
     assert video_latent_shape(codecs.video, 33, 64, 48) == tuple(video.shape[1:]) == (16, 9, 8, 6)
     sound = codecs.audio.encode(torch.zeros(1, 1, 1000))
-    assert audio_latent_shape(codecs.audio, 1000) == tuple(sound.shape[1:]) == (8, 11)
+    assert audio_latent_shape(codecs.audio, 1000) == tuple(sound.shape[1:]) == (8, 7)
 
 
 @pytest.mark.parametrize("form", [(32, 64, 64), (33, 60, 64), (33, 64, 60)])

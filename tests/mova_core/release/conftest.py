@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -33,12 +34,19 @@ METRICS = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def code_stands_still() -> Iterator[None]:
+@contextlib.contextmanager
+def still_code() -> Iterator[pytest.MonkeyPatch]:
     """An edit of the sources while the tests run must not look like other inputs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lineage, "code_commit", lambda: ("c" * 40, False))
         patch.setattr(lineage, "source_hash", lambda: "5" * 16)
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def code_stands_still() -> Iterator[None]:
+    """For each test here, and for none elsewhere; fixtures that outlive a test enter `still_code` themselves."""
+    with still_code():
         yield
 
 
@@ -51,7 +59,8 @@ def config() -> Config:
 def template(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
     """A sampled and evaluated workspace, to be copied."""
     workspace = tiny_workspace(tmp_path_factory.mktemp("template"), config)
-    sample_step.run(config, workspace)
+    with still_code():
+        sample_step.run(config, workspace)
     write_text(workspace.evaluation / "metrics.json", json.dumps(METRICS))
     return workspace.root
 
@@ -60,7 +69,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
 def released(tmp_path_factory: pytest.TempPathFactory, template: Path, config: Config) -> Workspace:
     """A released workspace; read only."""
     root = Path(shutil.copytree(template, tmp_path_factory.mktemp("released") / "workspace"))
-    with pytest.MonkeyPatch.context() as patch:
+    with still_code() as patch:
         patch.delenv(REPOSITORY_VARIABLE, raising=False)
         step.run(config, Workspace(root))
     return Workspace(root)
