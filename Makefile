@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui repro test lint format clean-data
+.PHONY: help install demo ui repro test test-slow lint format clean-data
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
@@ -44,8 +44,11 @@ ui: $(INSTALLED) ## the Dagster interface, on what the demo made
 repro: $(INSTALLED) ## the same lineage through DVC: only what changed runs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
-test: lint ## lint, types, contracts, and every test
-	$(BIN)/python -m pytest
+test: lint ## lint, types, contracts, and every test that is not marked slow
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## the tests marked slow: kills, resumes, two processes
+	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED) ## style, types and the import contracts
 	$(BIN)/ruff check .

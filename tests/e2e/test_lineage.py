@@ -133,6 +133,7 @@ def test_an_edited_setting_touches_what_depends_on_it_and_no_more(workspace: Wor
     assert changed == {"train_joint3", "evaluate"}
 
 
+@pytest.mark.slow
 def test_killed_steps_end_with_the_same_manifests(workspace: Workspace, tmp_path: Path) -> None:
     """Every step is killed once at a moment drawn at random, then run to its end."""
     again = Workspace(tmp_path)
