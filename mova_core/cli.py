@@ -98,7 +98,8 @@ def _init(options: argparse.Namespace) -> int:
         return 0
     path = Workspace(options.root).params
     # An untouched preset is replaced without asking: nothing of the user's would be lost.
-    untouched = not path.exists() or path.read_text(encoding="utf-8") in map(preset_text, preset_names())
+    presets = [preset_text(name).encode() for name in preset_names()]
+    untouched = not path.exists() or path.read_bytes() in presets
     if not untouched and not options.force:
         raise UserError(
             f"{path} was edited", expected="no configuration there, or a preset as it came", remedy="use --force"

@@ -6,21 +6,20 @@ valid name, the file.
 
 from __future__ import annotations
 
-import difflib
-import typing
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from mova_core.config.base import Section
 from mova_core.config.curation import CaptionConfig, CorpusConfig, CurateConfig, IngestConfig
 from mova_core.config.encode import EncodeConfig
 from mova_core.config.evaluation import EvaluateConfig
 from mova_core.config.media import MediaConfig
+from mova_core.config.mistakes import first_mistake, nearest
 from mova_core.config.model import ModelConfig
+from mova_core.config.reading import read_mapping, read_utf8
 from mova_core.config.release import ReleaseConfig
 from mova_core.config.sampling import SampleConfig
 from mova_core.config.training import TrainConfig
@@ -55,7 +54,9 @@ class Config(Section):
 
         for name in names:
             if not re.match(COLLECTION_NAME, name):
-                raise ValueError(f"collection name {name!r}, expected letters, digits, '-' and '_'")
+                raise ValueError(f"a collection is named {name!r}, expected letters, digits, '-' and '_'")
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is listed twice, expected each collection once")
         return names
 
 
@@ -76,7 +77,7 @@ def preset_text(name: str) -> str:
         raise UserError(
             f"no preset named {name!r}",
             expected=f"one of {', '.join(preset_names())}",
-            remedy=_nearest("use", name, preset_names()),
+            remedy=nearest("use", name, preset_names()),
         )
     return (resources.files("mova_core") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
 
@@ -86,31 +87,21 @@ def load_config(path: Path) -> Config:
 
     Raises
     ------
-    UserError : if the file is absent, is not YAML, or holds an unknown, missing or ill-typed key.
+    UserError : if the file is absent, is not UTF-8 or YAML, or holds an unknown, missing, repeated or ill-typed key.
     """
     if not path.is_file():
         raise UserError(
             f"no configuration at {path}", expected="a params.yaml", remedy="run `mova init --preset nano` there first"
         )
-    return parse_config(path.read_text(encoding="utf-8"), source=str(path))
+    return parse_config(read_utf8(path), source=str(path))
 
 
 def parse_config(text: str, source: str) -> Config:
     """As `load_config`, from text; `source` names it in errors."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not YAML ({error})", expected="YAML", remedy="mend the line it names") from error
-    if not isinstance(values, dict):
-        raise UserError(
-            f"{source} holds {type(values).__name__}",
-            expected="a mapping of sections",
-            remedy="start from `mova init --preset nano`",
-        )
-    try:
-        return Config.model_validate(values)
+        return Config.model_validate(read_mapping(text, source))
     except ValidationError as error:
-        raise _first_mistake(error, source) from error
+        raise first_mistake(Config, error, source) from error
 
 
 def dump_config(config: Config) -> str:
@@ -121,46 +112,3 @@ def dump_config(config: Config) -> str:
 def save_config(config: Config, path: Path) -> None:
     """Stores the resolved configuration beside an output."""
     write_text(path, dump_config(config))
-
-
-def _first_mistake(error: ValidationError, source: str) -> UserError:
-    mistake = error.errors()[0]
-    location = ".".join(str(part) for part in mistake["loc"]) or "the file"
-    if mistake["type"] == "extra_forbidden":
-        valid = _valid_names(mistake["loc"][:-1])
-        name = str(mistake["loc"][-1])
-        return UserError(
-            f"unknown key {location} in {source}",
-            expected=f"one of {', '.join(valid)}" if valid else "no key there",
-            remedy=_nearest("write", name, valid),
-        )
-    if mistake["type"] == "missing":
-        return UserError(
-            f"missing key {location} in {source}",
-            expected="a value",
-            remedy="add it (`mova init --preset nano --print` shows a complete file)",
-        )
-    return UserError(
-        f"{location} is {mistake.get('input')!r} in {source}", expected=mistake["msg"], remedy="mend that line"
-    )
-
-
-def _valid_names(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Config
-    for part in location:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-        if part not in model.model_fields:
-            return []
-        model = model.model_fields[str(part)].annotation
-        for argument in typing.get_args(model):
-            if isinstance(argument, type) and issubclass(argument, BaseModel):
-                model = argument
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return list(model.model_fields)
-    return []
-
-
-def _nearest(verb: str, name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
-    return f"{verb} {close[0]!r}" if close else "remove it" if verb == "write" else "choose one of those"

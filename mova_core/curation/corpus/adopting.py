@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from mova_core.config import COLLECTION_NAME, Config, parse_config
+from mova_core.config.reading import read_utf8
 from mova_core.curation.corpus.step import COLLECTION, FOOTAGE_COLLECTION
 from mova_core.errors import UserError
 from mova_core.files import write_text, written_aside
@@ -44,7 +45,7 @@ def adopt_folder(config: Config, workspace: Workspace, folder: Path, name: str =
     target = workspace.raw(name)
     taken = sum(_link_or_copy(source, target / source.relative_to(folder)) for source in candidates)
     if name not in config.collections:
-        text = workspace.params.read_text(encoding="utf-8")
+        text = read_utf8(workspace.params)
         write_text(workspace.params, with_collection(text, name, str(workspace.params)))
     return StageReport(
         step="corpus",
