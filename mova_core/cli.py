@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mova_core import __version__
 from mova_core.errors import UserError, disk_full_as_user_error
+from mova_core.inference.commands import add_refine
 
 EXIT_BAD_INPUT = 2
 
@@ -76,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         generate.add_argument(option, type=kind, metavar="N", help="default: what the checkpoint is meant for")
     generate.add_argument("--out", type=Path, required=True, metavar="FILE.mp4", help="where to write the clip")
     generate.set_defaults(action=_generate)
+    add_refine(verbs)
     verify = verbs.add_parser("verify", help="check a release folder: every byte and every part")
     verify.add_argument("folder", type=Path, metavar="DIR", help="the release folder")
     verify.set_defaults(action=_verify)

@@ -106,7 +106,15 @@ def white_frames(num_clips: int, settings: Settings) -> Pixels:
 def read_first_frame(path: Path, height: int, width: int) -> Pixels:
     """A picture file as ``[height, width, 3]`` RGB: the largest centred part of that shape, scaled to it.
 
-    Transparency is laid on white, as a blank page would show it.
+    Raises
+    ------
+    UserError : as `read_picture`.
+    """
+    return fit_frame(read_picture(path), height, width)
+
+
+def read_picture(path: Path) -> Pixels:
+    """A picture file as RGB ``[h, w, 3]`` in its own size; transparency is laid on white, as on a blank page.
 
     Raises
     ------
@@ -128,7 +136,7 @@ def read_first_frame(path: Path, height: int, width: int) -> Pixels:
         alpha = decoded[..., 3:].astype(np.float32) / WHITE
         opaque = decoded[..., 2::-1].astype(np.float32)
         oriented = np.rint(opaque * alpha + WHITE * (1 - alpha)).astype(np.uint8)
-    return fit_frame(np.asarray(oriented, np.uint8), height, width)
+    return np.asarray(oriented, np.uint8)
 
 
 def fit_frame(frame: Pixels, height: int, width: int) -> Pixels:
