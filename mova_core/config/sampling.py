@@ -8,6 +8,9 @@ from pydantic import Field, field_validator
 
 from mova_core.config.base import Section
 
+SolverName = Literal["euler", "multistep"]
+"""Solvers of `mova_core.diffusion.solvers`: first order, and second order at the same cost a step."""
+
 
 class SampleSet(Section):
     """One set of generated clips. Every set is given the same held-out clips and the same seeds."""

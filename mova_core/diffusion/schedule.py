@@ -37,6 +37,15 @@ class PairedSchedule:
     def num_steps(self) -> int:
         return len(self.points) - 1
 
+    def held(self, *, video: bool = False, audio: bool = False) -> PairedSchedule:
+        """The schedule for a modality whose latents are given clean: its level and its timestep are 0 throughout."""
+        points = self.points
+        if video:
+            points = tuple(dataclasses.replace(p, video_sigma=0.0, video_timestep=0.0) for p in points)
+        if audio:
+            points = tuple(dataclasses.replace(p, audio_sigma=0.0, audio_timestep=0.0) for p in points)
+        return PairedSchedule(points)
+
 
 def paired_schedule(
     num_steps: int,

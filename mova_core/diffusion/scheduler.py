@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mova_core.diffusion.flow import NUM_TRAIN_TIMESTEPS
-from mova_core.diffusion.schedule import SIGMA_MIN, PairedSchedule, paired_schedule
+from mova_core.diffusion.schedule import (
+    SIGMA_MIN,
+    PairedSchedule,
+    paired_schedule,
+    snapped_as_released,
+    training_grid,
+)
 from mova_core.errors import UserError
 from mova_core.files import write_text
 
@@ -32,14 +38,29 @@ class Scheduler:
     num_given_frames: int = 0
     extra_one_step: bool = True
 
-    def schedule(self, num_steps: int) -> PairedSchedule:
-        """The noise levels of `num_steps` solver steps."""
-        return paired_schedule(
+    def schedule(
+        self,
+        num_steps: int,
+        *,
+        video_shift: float | None = None,
+        audio_shift: float | None = None,
+        compat: bool = False,
+    ) -> PairedSchedule:
+        """The noise levels of `num_steps` solver steps.
+
+        Parameters
+        ----------
+        video_shift, audio_shift : instead of the checkpoint's own.
+        compat : round the levels that the solver steps between, as the release does, to the grid of 1000 levels that
+            the checkpoint's own video shift makes. Off by up to 2.2e-3; only for comparing with the release.
+        """
+        exact = paired_schedule(
             num_steps,
-            video_shift=self.video_shift,
-            audio_shift=self.audio_shift,
+            video_shift=self.video_shift if video_shift is None else video_shift,
+            audio_shift=self.audio_shift if audio_shift is None else audio_shift,
             extra_one_step=self.extra_one_step,
         )
+        return snapped_as_released(exact, training_grid(self.video_shift, self.extra_one_step)) if compat else exact
 
     def save(self, folder: Path) -> None:
         """Writes the file, with the entries that readers of the release look for, and both shifts."""

@@ -17,6 +17,18 @@ DEFAULTS_FILE = "generation_config.json"
 
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 
+RELEASED_SETTINGS = Settings(
+    num_steps=50,
+    text_guidance=5.0,
+    bridge_guidance=1.0,
+    bridge=True,
+    height=352,
+    width=640,
+    num_frames=193,
+    fps=24.0,
+)
+"""The released model's own (report section 4), for a folder that states none."""
+
 
 @dataclass(frozen=True)
 class Defaults:

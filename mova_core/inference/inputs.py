@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mova_core.config.sampling import SolverName
 from mova_core.errors import UserError
 
 Pixels = NDArray[np.uint8]
+TextOnly = Literal["white", "masked"]
 
 WHITE = 255
 MAX_SEED = 2**63 - 1
@@ -32,6 +35,11 @@ class Settings:
     height, width : pixels, multiples of 16.
     num_frames : 4k + 1.
     fps : frames a second of the clip; the Bridge aligns sound and picture by it.
+    audio_text_guidance, audio_bridge_guidance : the sound's own; None takes those above for both.
+    solver : see `mova_core.diffusion.solvers`.
+    video_shift, audio_shift : of the noise schedule; None takes the checkpoint's own.
+    text_only : without a first frame, a white picture stands in (report section 4), or no condition at all.
+    compat : round noise levels as the release does, to compare with it.
     """
 
     num_steps: int
@@ -42,6 +50,13 @@ class Settings:
     width: int
     num_frames: int
     fps: float
+    audio_text_guidance: float | None = None
+    audio_bridge_guidance: float | None = None
+    solver: SolverName = "euler"
+    video_shift: float | None = None
+    audio_shift: float | None = None
+    text_only: TextOnly = "white"
+    compat: bool = False
 
     def __post_init__(self) -> None:
         """Raises `UserError` for a value that no model could use."""
@@ -56,9 +71,18 @@ class Settings:
                 raise UserError(f"{name} is {value}", expected=form, remedy=f"{below} is the nearest below")
         if self.num_steps < 1:
             raise UserError(f"num_steps is {self.num_steps}", expected="at least 1", remedy="25 is a good start")
-        for name, scale in (("text_guidance", self.text_guidance), ("bridge_guidance", self.bridge_guidance)):
-            if not math.isfinite(scale) or scale < 0:
+        for name in ("text_guidance", "bridge_guidance", "audio_text_guidance", "audio_bridge_guidance"):
+            scale = getattr(self, name)
+            if scale is not None and not (math.isfinite(scale) and scale >= 0):
                 raise UserError(f"{name} is {scale}", expected="a number of at least 0", remedy="1 switches it off")
+        for name in ("video_shift", "audio_shift"):
+            shift = getattr(self, name)
+            if shift is not None and not (math.isfinite(shift) and shift > 0):
+                raise UserError(f"{name} is {shift}", expected="a positive number", remedy="leave it out")
+        for name, choices in (("solver", get_args(SolverName)), ("text_only", get_args(TextOnly))):
+            chosen = getattr(self, name)
+            if chosen not in choices:
+                raise UserError(f"{name} is {chosen!r}", expected=f"one of {', '.join(choices)}", remedy="choose one")
         if not math.isfinite(self.fps) or self.fps <= 0:
             raise UserError(f"fps is {self.fps}", expected="a positive number", remedy="24 is what models train on")
 
@@ -78,7 +102,7 @@ def check_clips(prompts: Sequence[str], first_frames: Pixels | None, seeds: Sequ
             f"{len(prompts)} prompts and {len(seeds)} seeds", expected="as many of each", remedy="give one seed a clip"
         )
     for index, prompt in enumerate(prompts):
-        if not prompt.strip() and settings.text_guidance > 0:
+        if not prompt.strip() and max(settings.text_guidance, settings.audio_text_guidance or 0) > 0:
             raise UserError(
                 f"prompt {index} is empty",
                 expected="words, since text_guidance is above 0",

@@ -1,15 +1,16 @@
-"""From prompts and first frames to video with sound.
+"""From prompts and pictures to video with sound.
 
-`MovaPipeline.from_pretrained` reads a folder in the release's layout; `generate` checks its input, encodes text and
-first frames once, and integrates from noise in batches of clips. All clips of a batch share the noise level, so one
-expert serves a step. Axes: b clip, t pixel frame, s sample, m text row.
+`MovaPipeline.from_pretrained` reads a folder in the release's layout. Calling the pipeline takes arguments as the
+pipelines of diffusers do; `generate` takes arrays. Both check their input, encode what is given once, and sample in
+batches of clips, through `run`. Axes: b clip, t pixel frame, s sample, m text row.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,49 +18,57 @@ from numpy.typing import NDArray
 
 from kernels.dispatch import Request
 from mova_core.codecs.arrays import video_array
-from mova_core.codecs.base import Codecs, audio_latent_shape, load_codecs, video_latent_shape
-from mova_core.diffusion.flow import Pair, noised
-from mova_core.diffusion.guidance import Guidance, JointModel, guided_velocity
-from mova_core.diffusion.schedule import PairedSchedule, Point
+from mova_core.codecs.base import Codecs, load_codecs
+from mova_core.diffusion.flow import Pair
+from mova_core.diffusion.schedule import PairedSchedule
 from mova_core.diffusion.scheduler import Scheduler
-from mova_core.diffusion.solvers import Euler, integrate
 from mova_core.errors import UserError
-from mova_core.inference.conditioning import first_frame_condition
-from mova_core.inference.inputs import Pixels, Settings, check_clips, white_frames
-from mova_core.inference.noise import initial_noise
-from mova_core.models.build import MASK_CHANNELS
+from mova_core.inference.arguments import Picture, pictures_of, prompts_of, seeds_of
+from mova_core.inference.callbacks import StepEnd, as_on_step
+from mova_core.inference.clip_inputs import ClipInputs
+from mova_core.inference.defaults import RELEASED_SETTINGS, Defaults
+from mova_core.inference.denoising import OnStep, denoise, guidance_of
+from mova_core.inference.encoded import Encoded, Encoder, num_samples
+from mova_core.inference.fitting import check_fit, check_sizes
+from mova_core.inference.inputs import Pixels, Settings, TextOnly
+from mova_core.inference.joining import with_given_start
+from mova_core.inference.known import KnownPair
+from mova_core.inference.output import MovaOutput, OutputType
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import load_model
 
 Waveforms = NDArray[np.float32]
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One batch, ready to sample: embeddings `[b, m, d]`, condition `[b, 4 + c, F, h, w]`, noise of both modalities."""
-
-    text: torch.Tensor
-    empty_text: torch.Tensor
-    condition: torch.Tensor
-    noise: Pair
+DEFAULT_BATCH_SIZE = 8
 
 
 class MovaPipeline:
-    """A model with its codecs and its noise schedule."""
+    """A model with its codecs and its noise schedule.
+
+    Attributes
+    ----------
+    defaults : the settings that calls fall back on: what the checkpoint is meant for, else the released model's.
+    """
 
     def __init__(
-        self, model: DualTower, codecs: Codecs, scheduler: Scheduler, device: torch.device | str = "cpu"
+        self,
+        model: DualTower,
+        codecs: Codecs,
+        scheduler: Scheduler,
+        device: torch.device | str = "cpu",
+        defaults: Settings = RELEASED_SETTINGS,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.codecs = codecs.to(self.device)
         self.scheduler = scheduler
+        self.defaults = defaults
+        self.encoder = Encoder(self.codecs, scheduler.num_given_frames, self.device)
 
     @classmethod
     def from_pretrained(
         cls,
-        checkpoint_dir: Path,
+        checkpoint_dir: Path | str,
         codecs_dir: Path | None = None,
         *,
         codecs: Codecs | None = None,
@@ -80,10 +89,103 @@ class MovaPipeline:
         ------
         UserError : if a part is missing, unreadable, of other shapes than the rest, or has weights that are not finite.
         """
-        model = load_model(checkpoint_dir, compute_dtype=compute_dtype, kernels=kernels)
-        codecs = codecs or load_codecs(codecs_dir or checkpoint_dir)
-        check_fit(model, codecs, checkpoint_dir)
-        return cls(model, codecs, Scheduler.load(checkpoint_dir), device)
+        folder = Path(checkpoint_dir)
+        model = load_model(folder, compute_dtype=compute_dtype, kernels=kernels)
+        codecs = codecs or load_codecs(codecs_dir or folder)
+        check_fit(model, codecs, folder)
+        meant = Defaults.load(folder)
+        return cls(model, codecs, Scheduler.load(folder), device, meant.settings if meant else RELEASED_SETTINGS)
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        image: Picture | Sequence[Picture] | None = None,
+        negative_prompt: str = "",
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        frame_rate: float | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        bridge_guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        audio_bridge_guidance_scale: float | None = None,
+        bridge: bool | None = None,
+        solver: str | None = None,
+        video_shift: float | None = None,
+        audio_shift: float | None = None,
+        text_only: TextOnly | None = None,
+        compat: bool | None = None,
+        last_image: Picture | Sequence[Picture] | None = None,
+        video: Pixels | None = None,
+        audio: Waveforms | None = None,
+        num_videos_per_prompt: int = 1,
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        callback_on_step_end: StepEnd[MovaPipeline] | None = None,
+        output_type: OutputType = "np",
+    ) -> MovaOutput:
+        """Generates clips; what is None follows the checkpoint's defaults.
+
+        Parameters
+        ----------
+        prompt : what is seen and heard; one or several.
+        image, last_image : the first and last frame, one for all prompts or one each; files, arrays or Pillow images of
+            any size. Without a first frame, `text_only` says what stands in.
+        negative_prompt : what to guide away from; used where guidance evaluates it.
+        height, width, num_frames, frame_rate : of the clips: pixels, frames, frames a second.
+        num_inference_steps, solver, video_shift, audio_shift, compat : the way from noise to clip (see `Settings`).
+        guidance_scale, bridge_guidance_scale : s_T and s_B; 1 is none. The audio ones apply to the sound alone.
+        video : `[b, t, h, w, 3]` uint8 of the clips' size: kept as it is, and given a sound.
+        audio : `[b, s]` or `[s]` in [-1, 1] at the codec's rate, as long as the clips: kept, and given pictures.
+        seed, generator : see `mova_core.inference.arguments.seeds_of`; the seeds used are in the output.
+        batch_size : clips sampled at once.
+        callback_on_step_end : see `mova_core.inference.callbacks.StepEnd`.
+        output_type : see `MovaOutput`.
+
+        Raises
+        ------
+        UserError : for input that cannot work, before any of the work; if the model's numbers overflow.
+        """
+        asked = {
+            "height": height,
+            "width": width,
+            "num_frames": num_frames,
+            "fps": frame_rate,
+            "num_steps": num_inference_steps,
+            "text_guidance": guidance_scale,
+            "bridge_guidance": bridge_guidance_scale,
+            "audio_text_guidance": audio_guidance_scale,
+            "audio_bridge_guidance": audio_bridge_guidance_scale,
+            "bridge": bridge,
+            "solver": solver,
+            "video_shift": video_shift,
+            "audio_shift": audio_shift,
+            "text_only": text_only,
+            "compat": compat,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        settings = dataclasses.replace(self.defaults, **given)  # type: ignore[arg-type]  # each of its field's type
+        prompts = prompts_of(prompt, num_videos_per_prompt)
+        size = (len(prompts), settings.height, settings.width)
+        clips = ClipInputs(
+            prompts=prompts,
+            seeds=seeds_of(seed, generator, len(prompts)),
+            negative_prompt=negative_prompt,
+            first_frames=pictures_of("image", image, *size),
+            last_frames=pictures_of("last_image", last_image, *size),
+            video=video if video is None or video.ndim != 4 else video[None],
+            audio=audio if audio is None or audio.ndim != 1 else audio[None],
+        )
+        return self.run(
+            clips,
+            settings,
+            batch_size=batch_size,
+            on_step=as_on_step(self, callback_on_step_end),
+            output_type=output_type,
+        )
 
     def generate(
         self,
@@ -99,13 +201,10 @@ class MovaPipeline:
         width: int,
         num_frames: int,
         fps: float = 24.0,
-        batch_size: int = 8,
+        batch_size: int = DEFAULT_BATCH_SIZE,
         progress: Progress | None = None,
     ) -> tuple[Pixels, Waveforms]:
-        """Generates one clip a prompt.
-
-        A clip's noise depends on its seed alone. Its pictures and sound are the same bit for bit in batches of the same
-        size, and up to rounding in others.
+        """Generates one clip a prompt, with every setting stated.
 
         Parameters
         ----------
@@ -122,7 +221,7 @@ class MovaPipeline:
 
         Raises
         ------
-        UserError : for input that cannot work, before any of the work; if the model's numbers overflow.
+        UserError : as a call.
         """
         settings = Settings(
             num_steps=num_steps,
@@ -134,124 +233,100 @@ class MovaPipeline:
             num_frames=num_frames,
             fps=fps,
         )
-        check_clips(prompts, first_frames, seeds, settings)
+        clips = ClipInputs(prompts, seeds, first_frames=first_frames)
+        output = self.run(clips, settings, batch_size=batch_size, progress=progress)
+        return output.frames, output.audio
+
+    def run(
+        self,
+        clips: ClipInputs,
+        settings: Settings,
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+        output_type: OutputType = "np",
+    ) -> MovaOutput:
+        """Generates clips.
+
+        A clip's noise depends on its seed alone. Its pictures and sound are the same bit for bit in batches of the same
+        size, and up to rounding in others.
+
+        Raises
+        ------
+        UserError : for input that cannot work, before any of the work; if the model's numbers overflow.
+        """
+        self.check(clips, settings)
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", expected="at least 1", remedy="8 suits most machines")
-        given = white_frames(len(prompts), settings) if first_frames is None else first_frames
-        texts, empty_text = self.encode_texts(prompts)
-        clips = []
-        for start in range(0, len(prompts), batch_size):
+        texts, empty_text = self.encode_texts(clips.prompts, self._negative_prompt(clips, settings))
+        parts = []
+        for start in range(0, len(clips), batch_size):
             batch = slice(start, start + batch_size)
-            clips.append(self.generate_batch(texts[batch], empty_text, given[batch], seeds[batch], settings))
+            parts.append(self._batch(texts[batch], empty_text, clips.part(batch), settings, on_step, output_type))
             if progress is not None:
-                progress(min(start + batch_size, len(prompts)))
-        frames, waveforms = zip(*clips, strict=True)
-        return np.concatenate(frames), np.concatenate(waveforms)
-
-    def encode_texts(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings of the prompts `[b, m, d]`, and of the empty one `[1, m, d]`."""
-        texts, _ = self.codecs.text.encode([*prompts, ""])
-        return texts[:-1], texts[-1:]
-
-    def generate_batch(
-        self, text: torch.Tensor, empty_text: torch.Tensor, given: Pixels, seeds: Sequence[int], settings: Settings
-    ) -> tuple[Pixels, Waveforms]:
-        """One batch of `generate`, from `encode_texts`' embeddings and checked input. Raises and returns as it does."""
-        video, audio = self.sample(self.encode(text, empty_text, given, seeds, settings), settings)
-        return self.decode_video(video), self.decode_audio(audio, settings)
-
-    @torch.inference_mode()
-    def encode(
-        self, text: torch.Tensor, empty_text: torch.Tensor, given: Pixels, seeds: Sequence[int], settings: Settings
-    ) -> Encoded:
-        """Everything about a batch that does not change from step to step."""
-        video_shape = video_latent_shape(self.codecs.video, settings.num_frames, settings.height, settings.width)
-        audio_shape = audio_latent_shape(self.codecs.audio, self.num_samples(settings))
-        noise = initial_noise(seeds, video_shape, audio_shape)
-        return Encoded(
-            text=text.to(self.device),
-            empty_text=empty_text.to(self.device),
-            condition=first_frame_condition(self.codecs.video, given, settings.num_frames, self.device),
-            noise=(noise[0].to(self.device), noise[1].to(self.device)),
+                progress(min(start + batch_size, len(clips)))
+        frames, audio = zip(*parts, strict=True)
+        join = np.concatenate if output_type == "np" else torch.cat
+        return MovaOutput(
+            frames=join(frames),
+            audio=join(audio),
+            sample_rate_hz=self.codecs.audio.sample_rate_hz,
+            settings=settings,
+            prompts=tuple(clips.prompts),
+            seeds=tuple(clips.seeds),
+            negative_prompt=clips.negative_prompt,
         )
 
+    def check(self, clips: ClipInputs, settings: Settings) -> None:
+        """Whether the clips can be generated so.
+
+        Raises
+        ------
+        UserError : if not, saying what was found and what is allowed.
+        """
+        check_sizes(self.model, self.codecs, settings)
+        clips.check(settings, self.num_samples(settings))
+
+    def encode_texts(
+        self, prompts: Sequence[str], negative_prompt: str | None = ""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Embeddings of the prompts `[b, m, d]`, and of the negative one `[1, m, d]` unless it is None."""
+        return self.encoder.texts(prompts, negative_prompt)
+
+    def generate_batch(
+        self, text: torch.Tensor, empty_text: torch.Tensor | None, clips: ClipInputs, settings: Settings
+    ) -> tuple[Pixels, Waveforms]:
+        """One batch of `run`, from `encode_texts`' embeddings and checked input: frames and waveforms."""
+        return self._batch(text, empty_text, clips, settings, None, "np")
+
+    def encode(
+        self, text: torch.Tensor, empty_text: torch.Tensor | None, clips: ClipInputs, settings: Settings
+    ) -> Encoded:
+        """Everything about a batch that does not change from step to step."""
+        return self.encoder.batch(text, empty_text, clips, settings)
+
     @torch.inference_mode()
-    def sample(self, encoded: Encoded, settings: Settings, schedule: PairedSchedule | None = None) -> Pair:
+    def sample(
+        self,
+        encoded: Encoded,
+        settings: Settings,
+        schedule: PairedSchedule | None = None,
+        on_step: OnStep | None = None,
+    ) -> Pair:
         """Clean latents `[b, c, F, h, w]` and `[b, c, l]` of a batch; by default along the scheduler's own schedule.
 
         Raises
         ------
-        UserError : if the result holds numbers that are not finite.
+        UserError : as soon as numbers are not finite.
         """
-        schedule = schedule or self.scheduler.schedule(settings.num_steps)
-        branches = Guidance(settings.text_guidance, settings.bridge_guidance, settings.bridge).branches
-        given, given_latents = self.scheduler.num_given_frames, encoded.condition[:, MASK_CHANNELS:]
-
-        def evaluate(latents: Pair, point: Point) -> Pair:
-            return guided_velocity(
-                self._model_at(point, encoded.condition, settings.fps),
-                latents,
-                encoded.text,
-                encoded.empty_text,
-                branches,
-            )
-
-        def put_back_what_is_given(latents: Pair, point: Point) -> Pair:
-            video, audio = latents
-            level = torch.full((len(video),), point.video_sigma, dtype=torch.float64, device=self.device)
-            video[:, :, :given] = noised(given_latents[:, :, :given], encoded.noise[0][:, :, :given], level)
-            return video, audio
-
-        latents = integrate(evaluate, encoded.noise, schedule, Euler(), put_back_what_is_given if given else None)
-        if not all(bool(part.isfinite().all()) for part in latents):
-            raise UserError(
-                "the generated latents hold numbers that are not finite",
-                expected="finite numbers",
-                remedy="lower the guidance, or use another checkpoint: this one may not have finished training well",
-            )
-        return latents
-
-    def _model_at(self, point: Point, condition: torch.Tensor, fps: float) -> JointModel:
-        """The model as guidance calls it: the point's expert at the point's timesteps.
-
-        Samples with the Bridge and samples without run apart. One batch would compute the Bridge, a third of the nano
-        model's work, for all of them and drop it for some.
-        """
-        expert = self.model.expert_at(point.video_timestep)
-        video_timestep = torch.tensor([point.video_timestep], device=self.device)
-        audio_timestep = torch.tensor([point.audio_timestep], device=self.device)
-
-        def joint(
-            video: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: torch.Tensor | bool, copies: int, /
-        ) -> Pair:
-            given = condition.repeat(copies, 1, 1, 1, 1)
-            if isinstance(bridge, torch.Tensor):
-                video_velocity, audio_velocity = torch.empty_like(video), torch.empty_like(audio)
-                for switch in (False, True):
-                    chosen = bridge == switch
-                    video_velocity[chosen], audio_velocity[chosen] = evaluate(
-                        video[chosen], given[chosen], audio[chosen], text[chosen], switch
-                    )
-                return video_velocity, audio_velocity
-            return evaluate(video, given, audio, text, bridge)
-
-        def evaluate(
-            video: torch.Tensor, given: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: bool
-        ) -> Pair:
-            velocities: Pair = self.model(
-                video,
-                given,
-                audio,
-                video_timestep,
-                audio_timestep,
-                text,
-                expert=expert,
-                bridge=bridge,
-                video_fps=fps,
-            )
-            return velocities
-
-        return joint
+        schedule = schedule or self.scheduler.schedule(
+            settings.num_steps,
+            video_shift=settings.video_shift,
+            audio_shift=settings.audio_shift,
+            compat=settings.compat,
+        )
+        return denoise(self.model, encoded, settings, schedule, on_step)
 
     @torch.inference_mode()
     def decode_video(self, latents: torch.Tensor) -> Pixels:
@@ -266,34 +341,27 @@ class MovaPipeline:
 
     def num_samples(self, settings: Settings) -> int:
         """Audio samples of a clip: the duration of its frames, rounded to the nearest sample."""
-        return round(settings.num_frames / settings.fps * self.codecs.audio.sample_rate_hz)
+        return num_samples(self.codecs, settings)
 
+    def _negative_prompt(self, clips: ClipInputs, settings: Settings) -> str | None:
+        """None where guidance evaluates none, so that nothing is encoded for nothing."""
+        return clips.negative_prompt if guidance_of(settings, KnownPair()).uses_empty_text else None
 
-def check_fit(model: DualTower, codecs: Codecs, folder: Path) -> None:
-    """Holds a model against the codecs it is to work with.
-
-    Raises
-    ------
-    UserError : if widths differ, naming both, or a weight is not a finite number.
-    """
-    config = model.config
-    pairs = {
-        "video latent channels": (config.video.out_dim, codecs.video.latent_channels),
-        "audio latent channels": (config.audio.out_dim, codecs.audio.latent_channels),
-        "text width": (config.video.text_dim, codecs.text.dim),
-        "audio latents a second": (config.bridge.audio_fps, codecs.audio.latent_rate_hz),
-    }
-    for name, (of_model, of_codec) in pairs.items():
-        if of_model != of_codec:
-            raise UserError(
-                f"the model in {folder} has {name} {of_model}, its codecs {of_codec}",
-                expected="them equal",
-                remedy="give the codecs that the model was trained with, or train again after `mova encode`",
-            )
-    for name, weight in model.named_parameters():
-        if not bool(weight.isfinite().all()):
-            raise UserError(
-                f"{name} in {folder} holds numbers that are not finite",
-                expected="a checkpoint whose training did not diverge",
-                remedy="use an earlier checkpoint, or train this phase again with a lower learning rate",
-            )
+    def _batch(
+        self,
+        text: torch.Tensor,
+        empty_text: torch.Tensor | None,
+        clips: ClipInputs,
+        settings: Settings,
+        on_step: OnStep | None,
+        output_type: OutputType,
+    ) -> tuple[Any, Any]:
+        latents = self.sample(self.encode(text, empty_text, clips, settings), settings, on_step=on_step)
+        if output_type == "latent":
+            return latents
+        frames = self.decode_video(latents[0]) if clips.video is None else clips.video
+        audio = self.decode_audio(latents[1], settings) if clips.audio is None else clips.audio
+        frames, audio = with_given_start(clips, frames, audio.astype(np.float32), self.codecs.audio.sample_rate_hz)
+        if output_type == "np":
+            return frames, audio
+        return torch.from_numpy(frames).movedim(-1, 2).float() / 255, torch.from_numpy(audio)

@@ -19,8 +19,9 @@ from mova_core.config import Config
 from mova_core.config.sampling import SampleSet
 from mova_core.errors import UserError
 from mova_core.files import content_id, sha256_of_file
+from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.held_out import MANIFEST_FILE, HeldOut, held_out_clips
-from mova_core.inference.inputs import Settings, check_clips
+from mova_core.inference.inputs import Settings
 from mova_core.inference.sample_set import SetFolder
 from mova_core.progress import say, track
 from mova_core.report import StageReport
@@ -173,7 +174,7 @@ def _generate(config: Config, workspace: Workspace, folders: list[SetFolder]) ->
 def _generated(config: Config, workspace: Workspace, work: list[Work]) -> Iterator[HeldOut]:
     """Yields each clip once it is on the disk."""
     codecs: Codecs | None = None
-    texts: tuple[torch.Tensor, torch.Tensor] | None = None
+    texts: tuple[torch.Tensor, torch.Tensor | None] | None = None
     clips = work[0].folder.clips if work else ()
     rows = {clip.clip_id: index for index, clip in enumerate(clips)}
     for phase, items in itertools.groupby(work, key=lambda item: item.folder.settings.phase):
@@ -185,9 +186,10 @@ def _generated(config: Config, workspace: Workspace, work: list[Work]) -> Iterat
             settings = settings_of(config, item.folder.settings)
             given = np.stack([clip.first_frame(settings.height, settings.width) for clip in item.clips])
             seeds = [clip.seed for clip in item.clips]
-            check_clips([clip.prompt for clip in item.clips], given, seeds, settings)
+            inputs = ClipInputs([clip.prompt for clip in item.clips], seeds, first_frames=given)
+            pipeline.check(inputs, settings)
             chosen = [rows[clip.clip_id] for clip in item.clips]
-            frames, waveforms = pipeline.generate_batch(texts[0][chosen], texts[1], given, seeds, settings)
+            frames, waveforms = pipeline.generate_batch(texts[0][chosen], texts[1], inputs, settings)
             item.folder.write(item.clips, frames, waveforms, settings.fps, codecs.audio.sample_rate_hz)
             yield from item.clips
 

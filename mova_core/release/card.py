@@ -108,14 +108,11 @@ mova generate --checkpoint {name} --prompt "..." --image first.png --out clip.mp
 ```
 
 ```python
-from pathlib import Path
 from mova_core.inference.pipeline import MovaPipeline
 
-pipeline = MovaPipeline.from_pretrained(Path("{name}"))
-frames, waveforms = pipeline.generate(
-    ["..."], None, [0], {settings.num_steps}, {settings.text_guidance}, {settings.bridge_guidance},
-    height={settings.height}, width={settings.width}, num_frames={settings.num_frames}, fps={settings.fps},
-)
+pipeline = MovaPipeline.from_pretrained("{name}")
+clip = pipeline(prompt="...", image="first.png", seed=0)  # made for {settings.num_steps} steps of {settings.solver}
+clip.frames[0], clip.audio[0]  # uint8 [t, {settings.height}, {settings.width}, 3] and [s] at clip.sample_rate_hz
 ```"""
 
 

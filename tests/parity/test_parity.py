@@ -297,7 +297,7 @@ def check_denoising(case: Mapping[str, Any], tensors: Tensors) -> None:
         exact, training_grid(scheduler["shift"], scheduler["extra_one_step"])
     )
     prompt, empty = padded(tensors["prompt_embeds_valid"]), padded(tensors["negative_embeds_valid"])
-    guidance = Guidance(text_scale=inputs["cfg_scale"])
+    guidance = Guidance.both(inputs["cfg_scale"])
     experts: list[str] = []
 
     def evaluate(latents: Pair, point: Point) -> Pair:

@@ -13,6 +13,7 @@ from tiny_release import SAMPLE_RATE_HZ, tiny_codecs
 
 from mova_core.codecs.arrays import video_tensor
 from mova_core.errors import UserError
+from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.inputs import Settings
 from mova_core.inference.noise import initial_noise
 from mova_core.inference.pipeline import MovaPipeline
@@ -106,7 +107,8 @@ def test_dual_guidance_follows_its_formula(pipeline: MovaPipeline) -> None:
     text_scale, bridge_scale = 3.0, 2.0
     settings = Settings(1, text_scale, bridge_scale, True, 32, 32, 9, 24.0)
     texts, _ = pipeline.codecs.text.encode([PROMPTS[0], ""])
-    encoded = pipeline.encode(texts[:1], texts[1:], PICTURES[:1], SEEDS[:1], settings)
+    clips = ClipInputs(PROMPTS[:1], SEEDS[:1], first_frames=PICTURES[:1])
+    encoded = pipeline.encode(texts[:1], texts[1:], clips, settings)
     video, audio = pipeline.sample(encoded, settings)
 
     level = torch.tensor([1000.0])

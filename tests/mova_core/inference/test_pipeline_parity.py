@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from mova_core.codecs.base import Codecs, load_text_encoder, load_video_codec
-from mova_core.diffusion.schedule import PairedSchedule, snapped_as_released, training_grid
 from mova_core.diffusion.scheduler import Scheduler
+from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.inputs import Settings
 from mova_core.inference.pipeline import MovaPipeline
 from mova_core.models.weights import load_model
@@ -49,21 +49,15 @@ def rel_to_max(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
 
 
-def released_schedule(scheduler: Scheduler, num_steps: int) -> PairedSchedule:
-    """The release rounds its levels to a grid of its video shift, which has to be repeated to meet its numbers."""
-    return snapped_as_released(scheduler.schedule(num_steps), training_grid(5.0))
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, on import
 @pytest.mark.skipif(not CASES, reason=f"no recordings at {FOLDER} (set MOVA_PARITY_DIR)")
-@pytest.mark.parametrize("case_id", ["g_pipeline_cfg5_boundary", "g_pipeline_dual_sigma"])
+@pytest.mark.parametrize("case_id", ["g_pipeline_cfg1", "g_pipeline_cfg5_boundary", "g_pipeline_dual_sigma"])
 def test_the_pipeline_agrees_with_the_release_from_prompt_to_frames(case_id: str) -> None:
     case, recorded = CASES[case_id], load_file(FOLDER / f"{case_id}.safetensors")
     inputs, checkpoint = case["inputs"], FOLDER / "g_ckpt"
     shifts = inputs["pair_postprocess"] or {"visual_shift": 5.0, "audio_shift": 5.0}
     scheduler = Scheduler.load(checkpoint)
     assert (scheduler.video_shift, scheduler.audio_shift, scheduler.num_given_frames) == (5.0, 5.0, 0)
-    scheduler = Scheduler(shifts["visual_shift"], shifts["audio_shift"], extra_one_step=scheduler.extra_one_step)
     codecs = Codecs(load_video_codec(checkpoint / "video_vae"), ShapeOfDac(), load_text_encoder(checkpoint))  # type: ignore[arg-type]
     pipeline = MovaPipeline(load_model(checkpoint), codecs, scheduler)
     settings = Settings(
@@ -75,15 +69,19 @@ def test_the_pipeline_agrees_with_the_release_from_prompt_to_frames(case_id: str
         width=inputs["width"],
         num_frames=inputs["num_frames"],
         fps=inputs["video_fps"],
+        video_shift=shifts["visual_shift"],
+        audio_shift=shifts["audio_shift"],
+        compat=True,
     )
     texts, _ = codecs.text.encode([case["prompt_cleaned"], case["negative_cleaned"]])
     picture = recorded["image_rgb_uint8"].numpy()[None]
-    encoded = pipeline.encode(texts[:1], texts[1:], picture, [inputs["torch_manual_seed"]], settings)
+    clips = ClipInputs([case["prompt_cleaned"]], [inputs["torch_manual_seed"]], first_frames=picture)
+    encoded = pipeline.encode(texts[:1], texts[1:], clips, settings)
     assert torch.equal(encoded.noise[0], recorded["noise_video"])
     assert torch.equal(encoded.noise[1], recorded["noise_audio"])
     assert rel_to_max(encoded.condition, recorded["condition"]) <= LATENT_TOLERANCE
 
-    video, audio = pipeline.sample(encoded, settings, released_schedule(scheduler, settings.num_steps))
+    video, audio = pipeline.sample(encoded, settings)
     last = settings.num_steps - 1
     assert rel_to_max(video, recorded[f"step{last}.latents_video"]) <= LATENT_TOLERANCE
     assert rel_to_max(audio, recorded[f"step{last}.latents_audio"]) <= LATENT_TOLERANCE
