@@ -82,6 +82,15 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR", help="the release folder")
     verify.set_defaults(action=_verify)
 
+    bench = verbs.add_parser("bench", help="measure this machine; one JSON line each")
+    benches = bench.add_subparsers(title="what to measure", required=True, metavar="BENCH")
+    summary = "CPU-seconds of one joint step beside a plain implementation's"
+    bench_step = benches.add_parser("step", help=summary, description=summary)
+    bench_step.add_argument("--train", action="store_true", help="forward and backward")
+    for option in ("--rounds", "--threads", "--context-rows-used"):
+        bench_step.add_argument(option, type=int, metavar="N")
+    bench_step.set_defaults(action=_bench_step)
+
     demo = verbs.add_parser("demo", help="every step, raw video to release, through Dagster")
     demo.set_defaults(action=_demo)
     doctor = verbs.add_parser("doctor", help="say what this machine can run, what is missing and how to get it")
@@ -175,6 +184,17 @@ def _verify(options: argparse.Namespace) -> int:
     problems = verify_release(options.folder)
     print("\n".join(problems) or f"{options.folder} is whole: every file is as it was released")
     return EXIT_BAD_INPUT if problems else 0
+
+
+def _bench_step(options: argparse.Namespace) -> int:
+    import json
+
+    from mova_core.bench.step import StepBench, run_step_bench
+
+    given = {name: getattr(options, name) for name in ("rounds", "threads", "context_rows_used")}
+    bench = StepBench(train=options.train, **{name: value for name, value in given.items() if value is not None})
+    print(json.dumps(run_step_bench(bench)))
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

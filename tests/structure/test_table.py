@@ -19,7 +19,7 @@ from orchestration.definitions import defs
 from orchestration.partitions import COLLECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_STEPS = {"init", "doctor", "demo", "generate", "refine", "verify"}
+NOT_STEPS = {"bench", "init", "doctor", "demo", "generate", "refine", "verify"}
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ITEM = "${item}"
 PACKAGES = ("mova_core", "kernels")
