@@ -160,11 +160,12 @@ def test_a_bridge_for_other_towers_is_refused(tiny_config: DualTowerConfig) -> N
 
 
 def test_the_backend_of_the_bridge_is_said(
-    make_model: Callable[..., DualTower], batch: Batch, caplog: pytest.LogCaptureFixture
+    make_model: Callable[..., DualTower],
+    batch: Batch,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from kernels.dispatch import choose
-
-    choose.cache_clear()
+    monkeypatch.setattr("kernels.dispatch._said", set())
     with caplog.at_level(logging.INFO, logger="kernels"):
         run(make_model(), batch)
     assert sorted(message.split(":")[0] for message in caplog.messages) == ["aligned_rope", "bridge_attention"]

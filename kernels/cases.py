@@ -1,0 +1,151 @@
+"""The one table of shapes, dtypes and tolerances, read by tests, the ahead-of-time check and the benchmark.
+
+Shapes are those of the released model (report, section 3): 193 frames make 49 latent frames, of 22 x 40 tokens at
+352 x 640 and 45 x 80 at 720 x 1280; 403 audio tokens; the video tower is 40 heads of 128 wide, the audio tower 12.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Generic, Literal, TypeVar
+
+import torch
+
+ShapeT = TypeVar("ShapeT")
+
+FRAMES = 49
+GRIDS = {"360p": (FRAMES, 22, 40), "720p": (FRAMES, 45, 80)}
+AUDIO_TOKENS = 403
+VIDEO_HEADS, AUDIO_HEADS, HEAD_DIM = 40, 12, 128
+
+Layout = Literal["halves", "interleaved"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NormRotateShape:
+    """RMSNorm and rotation.
+
+    Attributes
+    ----------
+    grid : tokens along (frame, row, column).
+    split : channel pairs of a head that turn with (frame, row, column); their sum is half the head.
+    first_token : index in the grid of the first token given.
+    num_tokens : tokens given, or None for all from there.
+    """
+
+    batch: int
+    grid: tuple[int, int, int]
+    num_heads: int
+    head_dim: int
+    split: tuple[int, int, int]
+    layout: Layout
+    first_token: int = 0
+    num_tokens: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens given."""
+        return math.prod(self.grid) - self.first_token if self.num_tokens is None else self.num_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Case(Generic[ShapeT]):
+    """One row of the table.
+
+    Attributes
+    ----------
+    operator : of `kernels.dispatch.OPERATORS`.
+    name : unique within the operator.
+    small : for the interpreter; the others are the model's, for a GPU and for the ahead-of-time check.
+    representative : compiled in the quick tests; all are in the slow ones.
+    """
+
+    operator: str
+    name: str
+    shape: ShapeT
+    dtype: torch.dtype
+    small: bool = False
+    representative: bool = False
+
+
+def _model_norm_rotate() -> tuple[Case[NormRotateShape], ...]:
+    half = HEAD_DIM // 2
+    third = HEAD_DIM // 3 // 2
+    aligned, axes = (half, 0, 0), (half - 2 * third, third, third)
+    audio = (AUDIO_TOKENS, 1, 1)
+    shapes = {
+        **{f"bridge_video_{size}": (grid, VIDEO_HEADS, aligned, "halves") for size, grid in GRIDS.items()},
+        "bridge_audio_keys": (audio, VIDEO_HEADS, aligned, "halves"),
+        "bridge_audio_queries": (audio, AUDIO_HEADS, aligned, "halves"),
+        **{f"bridge_video_keys_{size}": (grid, AUDIO_HEADS, aligned, "halves") for size, grid in GRIDS.items()},
+        **{f"tower_video_{size}": (grid, VIDEO_HEADS, axes, "interleaved") for size, grid in GRIDS.items()},
+        "tower_audio": (audio, AUDIO_HEADS, aligned, "interleaved"),
+    }
+    return tuple(
+        Case("norm_rotate", name, NormRotateShape(1, grid, heads, HEAD_DIM, split, layout), torch.bfloat16)  # type: ignore[arg-type]  # a literal
+        for name, (grid, heads, split, layout) in shapes.items()
+    )
+
+
+def _other_dtypes() -> tuple[Case[NormRotateShape], ...]:
+    shape = NormRotateShape(1, GRIDS["360p"], VIDEO_HEADS, HEAD_DIM, (64, 0, 0), "halves")
+    return tuple(
+        Case("norm_rotate", f"bridge_video_360p_{str(dtype).removeprefix('torch.')}", shape, dtype)
+        for dtype in (torch.float16, torch.float32)
+    )
+
+
+def _small_norm_rotate() -> tuple[Case[NormRotateShape], ...]:
+    shapes = {
+        "frames": NormRotateShape(2, (3, 2, 3), 3, 12, (6, 0, 0), "halves"),
+        "axes": NormRotateShape(2, (2, 3, 2), 5, 20, (4, 3, 3), "interleaved"),
+        "one_axis": NormRotateShape(1, (7, 1, 1), 2, 16, (8, 0, 0), "interleaved"),
+        "part_of_a_clip": NormRotateShape(1, (3, 2, 2), 1, 8, (4, 0, 0), "halves", first_token=3, num_tokens=5),
+    }
+    return tuple(
+        Case("norm_rotate", f"{name}_{str(dtype).removeprefix('torch.')}", shape, dtype, small=True)
+        for name, shape in shapes.items()
+        for dtype in (torch.float32, torch.float16)
+    )
+
+
+REPRESENTATIVE = {"bridge_video_360p", "tower_video_360p"}
+
+NORM_ROTATE: tuple[Case[NormRotateShape], ...] = tuple(
+    dataclasses.replace(case, representative=case.name in REPRESENTATIVE)
+    for case in (*_model_norm_rotate(), *_other_dtypes(), *_small_norm_rotate())
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """Bounds on two error measures of `kernels.testing.errors`.
+
+    Attributes
+    ----------
+    mean : of |ours - reference| / |reference|, both as Euclidean norms over the whole tensor.
+    largest : of the largest single difference over the largest reference value.
+    """
+
+    mean: float
+    largest: float
+
+
+def tolerance(dtype: torch.dtype, *, terms: int, roundings: int = 1) -> Tolerance:
+    """What rounding explains, and nothing more.
+
+    A result that is stored in `dtype` carries `roundings` relative errors of at most u = eps(dtype)/2 each. A float32
+    sum of n terms carries a relative error that grows as sqrt(n) * 2^-24 when rounding errors are independent (Higham,
+    Accuracy and Stability of Numerical Algorithms, section 2.8: the rule of thumb for probabilistic bounds); we allow
+    four standard deviations of it. Worst elements may lie where all errors add up: they get twice the room.
+
+    Parameters
+    ----------
+    dtype : in which the result, or the inputs it is recomputed from, are stored.
+    terms : the longest sum on the way.
+    roundings : how often a value is rounded to `dtype` on the way.
+    """
+    unit = torch.finfo(dtype).eps / 2
+    bound = roundings * unit + 4 * math.sqrt(terms) * torch.finfo(torch.float32).eps / 2
+    return Tolerance(mean=bound, largest=2 * bound)

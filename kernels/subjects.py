@@ -1,0 +1,10 @@
+"""All subjects, by operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernels.aligned_rope.subject import NormRotate
+from kernels.subject import Subject
+
+SUBJECTS: dict[str, Subject[Any]] = {subject.operator: subject for subject in (NormRotate(),)}
