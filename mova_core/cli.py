@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mova_core import __version__
-from mova_core.errors import UserError, disk_full_as_user_error
+from mova_core.errors import UserError, as_user_error
 from mova_core.inference.commands import add_refine
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+INTERRUPTED = "interrupted; the same command goes on where this one stopped"
+REFUSAL_VARIABLE = "MOVA_REFUSAL"
+"""Names a file in which the line of a refused command is left for the program that started it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action: Callable[[argparse.Namespace], int] = options.action
     try:
         return action(options)
-    except UserError as error:
-        print(f"mova: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except OSError as error:
-        full = disk_full_as_user_error(error)
-        if full is None:
+    except KeyboardInterrupt:
+        print(f"mova: {INTERRUPTED}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        known = as_user_error(error)
+        if known is None:
             raise
-        print(f"mova: {full}", file=sys.stderr)
+        _refuse(known)
         return EXIT_BAD_INPUT
 
 
@@ -209,6 +214,15 @@ def _doctor(options: argparse.Namespace) -> int:
     examination = examine(options.root.resolve())
     _show(examination.text() + "\n")
     return 0 if examination.runs_nano else 1
+
+
+def _refuse(error: UserError) -> None:
+    """Says what is wrong, to the user and to whoever wants to pass it on."""
+    print(f"mova: {error}", file=sys.stderr)
+    place = os.environ.get(REFUSAL_VARIABLE)
+    if place:
+        with contextlib.suppress(OSError), open(place, "w", encoding="utf-8") as stream:
+            stream.write(str(error))
 
 
 def _show(text: str) -> None:

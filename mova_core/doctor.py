@@ -100,7 +100,7 @@ def look(root: Path) -> Machine:
         num_cores=len(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         free_disk_bytes=shutil.disk_usage(root).free,
-        devices=_devices(),
+        devices=graphics_processors(),
         python=(sys.version_info.major, sys.version_info.minor),
     )
 
@@ -136,7 +136,8 @@ def _machine(machine: Machine) -> list[Finding]:
     ]
 
 
-def _devices() -> tuple[tuple[str, int], ...]:
+def graphics_processors() -> tuple[tuple[str, int], ...]:
+    """Name and memory of the CUDA devices that torch sees; none where torch is not installed."""
     try:
         import torch
     except ImportError:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from mova_core.errors import UserError
 
 READ_BLOCK_BYTES = 1 << 20
 
@@ -26,6 +29,30 @@ def written_aside(path: Path) -> Iterator[Path]:
         flush_to_disk(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[int]:
+    """Holds the lock file `path` for this process, however it ends; yields its file descriptor.
+
+    Raises
+    ------
+    UserError : if another process holds it; `what` says what that one is doing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another {what} is running ({path} is held)",
+                expected="one at a time",
+                remedy="wait for it, or end it first",
+            ) from error
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def flush_to_disk(path: Path) -> None:

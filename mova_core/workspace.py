@@ -8,6 +8,7 @@ ROOT/data/clips/<collection>/         manifest.parquet, rejects.parquet, clips/<
 ROOT/data/captions/<collection>/      manifest.parquet
 ROOT/data/latents/                    manifest.parquet, codecs/, shards/
 ROOT/data/runs/<phase>/               checkpoint/ (release layout), state/ (to resume), metrics.jsonl
+ROOT/data/.training/                  locks and meeting points of training processes
 ROOT/data/samples/                    <set>/manifest.parquet, <set>/<clip_id>.mp4
 ROOT/data/evaluation/                 metrics.json, report.html
 ROOT/data/release/                    the release folder
@@ -61,6 +62,10 @@ class Workspace:
 
     def run(self, phase: str) -> Path:
         return self.data / "runs" / phase
+
+    @property
+    def training(self) -> Path:
+        return self.data / ".training"
 
     @property
     def samples(self) -> Path:

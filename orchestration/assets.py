@@ -5,6 +5,7 @@ engine, sets its threads before torch loads, and gives all its memory back. The 
 that Dagster gives the asset, which under `dagster dev` is one of its own.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
-from mova_core.errors import UserError, disk_full_as_user_error
+from mova_core.cli import EXIT_BAD_INPUT, INTERRUPTED, REFUSAL_VARIABLE
+from mova_core.errors import as_user_error
 from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, output_paths, report_path, run_step
 from orchestration.checks import failed_gate_results, gate_check_results, gate_check_specs
@@ -22,9 +24,8 @@ from orchestration.resources import LineageFolder
 
 # A step resumes where it stopped, so a second try after a crash costs little. A user's mistake is not tried again.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
-EXIT_BAD_INPUT = 2
-INTERRUPTED = "interrupted; the same command goes on where this one stopped"
 PYTHON = sys.executable
+REFUSAL_BYTES = 1 << 16
 
 
 def lineage_assets() -> list[dg.AssetsDefinition]:
@@ -53,14 +54,14 @@ def _asset(step: Step) -> dg.AssetsDefinition:
                 report = _run_training(step, folder, context, pipes)
             else:
                 report = run_step(step, folder.config(), folder.workspace(), collection)
-        except (UserError, OSError) as error:
-            mendable = error if isinstance(error, UserError) else disk_full_as_user_error(error)
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:  # Dagster would try again
+            raise dg.Failure(description=INTERRUPTED, allow_retries=False) from error
+        except Exception as error:
+            mendable = as_user_error(error)
             if mendable is None:
                 raise
             yield from failed_gate_results(step, folder, collection)
             raise dg.Failure(description=str(mendable), allow_retries=False) from error
-        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:  # Dagster would try again
-            raise dg.Failure(description=INTERRUPTED, allow_retries=False) from error
         workspace = folder.workspace()
         if step.name == "corpus":
             add_collections(context.instance, folder.config().collections)
@@ -84,16 +85,19 @@ def _run_training(
 ) -> StageReport:
     root = folder.workspace().root
     command = [PYTHON, "-m", "mova_core", "--root", str(root), *command_of(step)[1:]]
+    refusal = os.memfd_create("refusal")  # in memory: what a full disk is the reason for has to arrive too
+    environment = {REFUSAL_VARIABLE: f"/proc/{os.getpid()}/fd/{refusal}"}
     try:
         with warnings.catch_warnings():
             # Dagster's own client calls a function that Dagster still marks as a preview.
             warnings.filterwarnings("ignore", message=".*expected_writer_count")
-            pipes.run(context=context.op_execution_context, command=command)
+            pipes.run(context=context.op_execution_context, command=command, env=environment)
     except DagsterPipesExecutionError as error:
         if str(error).endswith(f"code {EXIT_BAD_INPUT}"):
-            raise dg.Failure(
-                description=f"{' '.join(command_of(step))} refused its input; its line is in the step's stderr",
-                allow_retries=False,
-            ) from error
+            said = os.pread(refusal, REFUSAL_BYTES, 0).decode("utf-8", "replace")
+            refused = f"{' '.join(command_of(step))} refused its input; its line is in the step's stderr"
+            raise dg.Failure(description=said or refused, allow_retries=False) from error
         raise
+    finally:
+        os.close(refusal)
     return StageReport.load(report_path(step, folder.workspace()))

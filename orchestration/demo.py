@@ -19,14 +19,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mova_core.cli import EXIT_BAD_INPUT, EXIT_INTERRUPTED, INTERRUPTED
 from mova_core.config import Config, load_config, preset_text
-from mova_core.errors import UserError
+from mova_core.doctor import graphics_processors
+from mova_core.errors import UserError, as_user_error
 from mova_core.files import write_text
 from mova_core.progress import say
 from mova_core.report import StageReport
-from mova_core.steps import STEPS, Step, report_path
+from mova_core.steps import PHASES, STEPS, Step, report_path
+from mova_core.training.capacity import check_memory
 from mova_core.workspace import Workspace
-from orchestration.assets import INTERRUPTED
 from orchestration.definitions import defs
 from orchestration.history import DEMO_TAG, close_abandoned_runs, held, open_history
 from orchestration.memory import PeakMemory
@@ -35,8 +37,6 @@ from orchestration.resources import ROOT_VARIABLE
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 GIBIBYTE = 1 << 30
 
 
@@ -78,28 +78,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = prepare(root)
         with PeakMemory(os.getpid()) as peak:
             done = materialize_lineage(root, config)
-    except UserError as error:
-        print(f"mova: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
     except MaterializationError as error:
         print(f"mova: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"mova: {INTERRUPTED}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:  # Dagster's history lies on the same disk
+        known = as_user_error(error)
+        if known is None:
+            raise
+        print(f"mova: {known}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     print_summary(root, done, peak.highest_bytes)
     return 0
 
 
 def prepare(root: Path) -> Config:
-    """Makes `root` the folder that this process and its assets work in; writes params.yaml if there is none."""
+    """Makes `root` the folder that this process and its assets work in; writes params.yaml if there is none.
+
+    Raises
+    ------
+    UserError : if params.yaml is amiss, or asks for more memory than this machine has.
+    """
     params = Workspace(root).params
     if not params.exists():
         write_text(params, preset_text("nano"))
     config = load_config(params)
+    _check_machine(config)
     os.chdir(root)  # dagster.yaml names its folders relative to here
     os.environ[ROOT_VARIABLE] = str(root)
     return config
+
+
+def _check_machine(config: Config) -> None:
+    """Says before hours of curation that training will not fit: into memory, or into all GPUs where there are any."""
+    for phase in PHASES:
+        try:
+            check_memory(config, phase, num_processes=1, device_bytes=None)
+        except UserError:
+            devices = graphics_processors()
+            if not devices:
+                raise
+            check_memory(config, phase, len(devices), min(memory for _, memory in devices))
 
 
 def tasks_of(config: Config) -> list[Task]:

@@ -7,8 +7,6 @@ is queued after it would begin. Whoever holds the lock knows that no other proce
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 from mova_core.errors import UserError
+from mova_core.files import locked
 
 SETTINGS_FOLDER = Path(__file__).resolve().parent.parent  # where dagster.yaml lies
 HISTORY = ".dagster"
@@ -42,19 +41,8 @@ def held(root: Path, what: str) -> Iterator[int]:
     ------
     UserError : if another process holds it.
     """
-    path = root / HISTORY / f"{what}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another {what} is running in {root}", expected="one at a time", remedy="wait for it, or end it first"
-            ) from error
+    with locked(root / HISTORY / f"{what}.lock", what) as lock:
         yield lock
-    finally:
-        os.close(lock)
 
 
 def is_held(root: Path, what: str) -> bool:

@@ -54,11 +54,23 @@ class RunFolder:
         return self.path / "phase.json"
 
     def finished(self, fingerprint: str) -> dict[str, float] | None:
-        """The figures of a finished run of that fingerprint, else None."""
+        """The figures of a finished run of that fingerprint, else None.
+
+        Raises
+        ------
+        UserError : if what a finished run left is damaged.
+        """
         if not self.summary.is_file() or not self.checkpoint.is_dir():
             return None
-        values = json.loads(self.summary.read_text(encoding="utf-8"))
-        return dict(values["figures"]) if values["fingerprint"] == fingerprint else None
+        try:
+            values = json.loads(self.summary.read_text(encoding="utf-8"))
+            return dict(values["figures"]) if values["fingerprint"] == fingerprint else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.summary} is damaged ({error})",
+                expected="what the finished phase left there",
+                remedy=f"take it from a copy, or delete {self.path} to train the phase again",
+            ) from error
 
     def begin(self, fingerprint: str) -> None:
         """Removes what a run of another fingerprint left; what this one left stays, to be resumed."""

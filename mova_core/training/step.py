@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from mova_core.config import Config
+from mova_core.files import locked
 from mova_core.progress import say
 from mova_core.report import StageReport
 from mova_core.training.launch import launched_from_outside, train_in_processes
@@ -20,7 +22,8 @@ def run(config: Config, workspace: Workspace, phase: str) -> StageReport:
 
     Raises
     ------
-    UserError : if the latents or the phase before are missing or do not fit.
+    UserError : if the latents or the phase before are missing or do not fit, or the machine is too small; what an
+        earlier run left is then as it was.
     """
     folder = RunFolder(workspace.run(phase))
     mark = fingerprint(config, workspace, phase)
@@ -32,9 +35,9 @@ def run(config: Config, workspace: Workspace, phase: str) -> StageReport:
     elif launched_from_outside():
         figures = _join(config, workspace, phase, folder, mark)
     else:
-        folder.begin(mark)
-        figures = train_in_processes(config, workspace, phase)
-        _conclude(folder, phase, mark, figures)
+        with _held(workspace, phase):
+            figures = train_in_processes(config, workspace, phase, mark)
+            _conclude(folder, phase, mark, figures)
     return StageReport(
         step=f"train_{phase}",
         rows_in=int(figures["train_clips"]),
@@ -50,12 +53,16 @@ def _join(config: Config, workspace: Workspace, phase: str, folder: RunFolder, m
     from mova_core.training.worker import train
 
     first = os.environ["RANK"] == "0"
-    if first:
-        folder.begin(mark)
-    figures = train(config, workspace, phase)
-    if first:
-        _conclude(folder, phase, mark, figures)
+    with _held(workspace, phase) if first else contextlib.nullcontext():
+        figures = train(config, workspace, phase, mark)
+        if first:
+            _conclude(folder, phase, mark, figures)
     return figures
+
+
+def _held(workspace: Workspace, phase: str) -> contextlib.AbstractContextManager[int]:
+    """Keeps a second run of the phase from writing into the same folder."""
+    return locked(workspace.training / f"{phase}.lock", f"training of phase {phase}")
 
 
 def _conclude(folder: RunFolder, phase: str, mark: str, figures: dict[str, float]) -> None:

@@ -1,7 +1,7 @@
-"""One training process: `python -m mova_core.training.worker ROOT PHASE EXCHANGE`, started by `training.launch`.
+"""One training process: `python -m mova_core.training.worker ROOT PHASE MARK RENDEZVOUS FD`, started by `launch`.
 
-EXCHANGE is a folder with params.yaml, in which the process leaves outcome.json (the first one) or error-<rank>.json. It
-ends as soon as its standard input does, so that no process outlives the one that started it.
+Its standard input brings the configuration in one line. It ends as soon as that does, so that no process outlives the
+one that started it. At its end it writes one JSON object to file descriptor FD: figures, or what a user can mend.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import sys
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mova_core.config import Config, load_config
-from mova_core.errors import UserError
-from mova_core.files import write_text
+from mova_core.config import Config, parse_config
+from mova_core.errors import as_user_error
+from mova_core.training.capacity import check_memory
 from mova_core.training.rundir import RunFolder
 from mova_core.workspace import Workspace
 
@@ -30,27 +30,31 @@ ORPHANED = 3
 
 def main() -> int:
     """Runs the phase; see the module's text."""
-    root, phase, exchange = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    root, phase, mark, rendezvous, outcome = sys.argv[1:]
+    config = parse_config(json.loads(_first_line()), source="the launcher's configuration")
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     try:
-        figures = train(
-            load_config(exchange / "params.yaml"), Workspace(root), phase, rendezvous=exchange / "rendezvous"
-        )
-    except (UserError, OSError) as error:
-        write_text(exchange / f"error-{os.environ['RANK']}.json", json.dumps(_described(error)))
-        if isinstance(error, UserError):
-            return 2
-        raise
-    if int(os.environ["RANK"]) == 0:
-        write_text(exchange / "outcome.json", json.dumps(figures))
+        figures = train(config, Workspace(Path(root)), phase, mark, rendezvous=Path(rendezvous))
+    except Exception as error:
+        known = as_user_error(error)
+        if known is None:
+            raise
+        _tell(int(outcome), {"found": known.found, "expected": known.expected, "remedy": known.remedy})
+        return 2
+    _tell(int(outcome), {"figures": figures})
     return 0
 
 
-def train(config: Config, workspace: Workspace, phase: str, rendezvous: Path | None = None) -> dict[str, float]:
+def train(
+    config: Config, workspace: Workspace, phase: str, mark: str, rendezvous: Path | None = None
+) -> dict[str, float]:
     """Trains one phase as the process that RANK, LOCAL_RANK and WORLD_SIZE say; returns the run's figures.
+
+    What an earlier run left is touched once every process has found that it can begin.
 
     Parameters
     ----------
+    mark : the run's fingerprint.
     rendezvous : the file by which local processes find each other; None uses MASTER_ADDR and MASTER_PORT.
     """
     import torch
@@ -61,16 +65,27 @@ def train(config: Config, workspace: Workspace, phase: str, rendezvous: Path | N
 
     device = prepare_device(config.train.engine.threads_per_process)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    method = f"file://{rendezvous}" if rendezvous is not None else "env://"
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo", init_method=method, rank=rank, world_size=world
-    )
+    check_memory(config, phase, world, _device_bytes(device))
+    # By its object: as a URL, a folder's name could hold what ends a path.
+    store = None if rendezvous is None else dist.FileStore(str(rendezvous), world)  # type: ignore[attr-defined]
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=world)
     try:
         prepare_deepspeed()
         built = build_phase(config, workspace, phase, rank, world)
-        return Trainer(config, built, RunFolder(workspace.run(phase)), torch.device(device)).run_steps()
+        folder = RunFolder(workspace.run(phase))
+        trainer = Trainer(config, built, folder, torch.device(device))
+        dist.barrier()
+        if rank == 0:
+            folder.begin(mark)
+        return trainer.run_steps()
     finally:
         dist.destroy_process_group()
+
+
+def _device_bytes(device: torch.device) -> int | None:
+    import torch
+
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
 def prepare_device(threads: int) -> torch.device:
@@ -101,16 +116,22 @@ def prepare_deepspeed() -> None:
     deepspeed.init_distributed(verbose=False)
 
 
+def _first_line() -> bytes:
+    """Byte by byte: a buffered reader would hold back the thread that waits for the end."""
+    line = b""
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return line
+
+
 def _end_with_launcher() -> None:
     while os.read(0, 1):
         pass
     os._exit(ORPHANED)
 
 
-def _described(error: UserError | OSError) -> dict[str, object]:
-    if isinstance(error, UserError):
-        return {"found": error.found, "expected": error.expected, "remedy": error.remedy}
-    return {"errno": error.errno, "message": error.strerror or str(error), "filename": str(error.filename or "")}
+def _tell(outcome: int, values: dict[str, Any]) -> None:
+    os.write(outcome, json.dumps(values).encode())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mova_core.steps
-from mova_core.cli import main
+from mova_core.cli import REFUSAL_VARIABLE, main
 from mova_core.config import Config, preset_text
 from mova_core.errors import UserError
 from mova_core.report import StageReport
@@ -102,7 +102,7 @@ def test_no_configuration_names_the_command_that_writes_one(tmp_path: Path, caps
     [
         (UserError("no checkpoint", expected="one", remedy="train first"), "no checkpoint; expected one; train first"),
         (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), "the disk is full (x.mp4)"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full (Disk quota exceeded)"),
+        (PermissionError(errno.EACCES, "Permission denied", "data"), "no access to data (Permission denied)"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
@@ -123,8 +123,27 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
 
 def test_a_defect_keeps_its_traceback(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def function_of(step: Step) -> object:
-        raise PermissionError(errno.EACCES, "Permission denied")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "x")
 
     monkeypatch.setattr(mova_core.steps, "_function", function_of)
-    with pytest.raises(PermissionError):
+    with pytest.raises(FileNotFoundError):
         main(["--root", str(root), "encode"])
+
+
+def test_an_interrupt_is_one_line_that_says_how_to_go_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def function_of(step: Step) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mova_core.steps, "_function", function_of)
+    assert main(["--root", str(root), "encode"]) == 130
+    assert capsys.readouterr().err == "mova: interrupted; the same command goes on where this one stopped\n"
+
+
+def test_the_line_reaches_the_program_that_started_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(REFUSAL_VARIABLE, str(tmp_path / "refusal"))
+    assert main(["--root", str(tmp_path), "encode"]) == 2
+    assert capsys.readouterr().err == f"mova: {(tmp_path / 'refusal').read_text()}\n"

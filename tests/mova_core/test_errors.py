@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import shutil
+import sqlite3
 
-from mova_core.errors import UserError, disk_full_as_user_error
+import pytest
+
+from mova_core.errors import UserError, as_user_error
 
 
 def test_an_error_is_one_line_of_three_parts() -> None:
@@ -12,9 +16,37 @@ def test_an_error_is_one_line_of_three_parts() -> None:
     assert str(error) == "found a tab; expected one line; join them"
 
 
-def test_a_full_disk_gets_its_remedy_and_nothing_else_does() -> None:
-    full = disk_full_as_user_error(OSError(errno.ENOSPC, "No space left on device", "clips/a.mp4"))
-    assert full is not None
-    assert "clips/a.mp4" in str(full)
-    assert "free some" in full.remedy
-    assert disk_full_as_user_error(PermissionError(errno.EACCES, "Permission denied")) is None
+@pytest.mark.parametrize(
+    ("error", "found", "remedy"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "clips/a.mp4"),
+            "the disk is full (clips/a.mp4)",
+            "free some",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full (Disk quota exceeded)", "free some"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full", "free some"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]), "the disk is full", "free some"),
+        (sqlite3.OperationalError("database or disk is full"), "the disk is full", "free some"),
+        (OSError(errno.EFBIG, "File too large", "b"), "a file may not grow that large here (b)", "ulimit -f"),
+        (PermissionError(errno.EACCES, "Permission denied", "data"), "no access to data", "permissions"),
+        (OSError(errno.EROFS, "Read-only file system", "data"), "no access to data (Read-only", "--root"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "data"), "data is in the way", "move it"),
+        (OSError(errno.EIO, "Input/output error", "data"), "the disk does not answer (data)", "system's log"),
+    ],
+)
+def test_what_a_disk_refuses_has_a_remedy_however_a_library_says_it(error: Exception, found: str, remedy: str) -> None:
+    known = as_user_error(error)
+    assert known is not None
+    assert known.found.startswith(found)
+    assert remedy in known.remedy
+
+
+def test_a_defect_is_no_mistake_of_the_user() -> None:
+    for error in (FileNotFoundError(errno.ENOENT, "No such file", "x"), ValueError("28"), KeyError("a")):
+        assert as_user_error(error) is None
+
+
+def test_a_users_mistake_stays_what_it_is() -> None:
+    error = UserError("this", expected="that", remedy="do so")
+    assert as_user_error(error) is error

@@ -162,6 +162,19 @@ def test_training_that_refuses_its_input_is_not_tried_again(
     assert "refused its input" in str(failure.user_failure_data.description)
 
 
+def test_the_line_of_a_training_that_refuses_its_input_is_what_dagster_shows(
+    folder: LineageFolder, instance: dg.DagsterInstance
+) -> None:
+    result = materialize("train_audio", folder, instance)  # the real command, in a workspace without latents
+    assert not result.success
+    failure = result.failure_data_for_node("train_audio")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    said = str(failure.user_failure_data.description)
+    assert said.startswith("no latents at")
+    assert said.endswith("run `mova encode` first")
+
+
 def test_commands_are_what_a_person_types() -> None:
     commands = {step.name: " ".join(command_of(step, "mine" if step.per_collection else None)) for step in STEPS}
     assert commands["train_joint3"] == "mova train --phase joint3"

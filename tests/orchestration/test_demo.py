@@ -12,6 +12,7 @@ from tiny_lineage import StepFunction
 from mova_core.config import preset_text
 from mova_core.curation import gates
 from mova_core.curation.gates import GateResult
+from mova_core.doctor import graphics_processors
 from mova_core.errors import UserError
 from mova_core.report import StageReport
 from mova_core.steps import STEPS, Step, report_path, run_step
@@ -91,3 +92,14 @@ def test_a_preset_that_does_not_read_ends_in_one_line(root: Path, capfd: pytest.
     (root / "params.yaml").write_text("seed: []")
     assert main(["--root", str(root)]) == 2
     assert capfd.readouterr().err.startswith("mova: ")
+
+
+def test_a_preset_too_large_for_the_machine_ends_before_any_work(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if graphics_processors():
+        pytest.skip("this machine has a GPU, which the large preset may fit")
+    (root / "params.yaml").write_text(preset_text("mova-360p"))
+    assert main(["--root", str(root)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("mova: phase audio of preset 'mova-360p' takes at least")
+    assert said.count("\n") == 1
+    assert [path.name for path in root.iterdir()] == ["params.yaml"]

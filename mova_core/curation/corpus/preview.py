@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mova_core.curation.corpus.plan import ShotPlan, VideoPlan
 from mova_core.data.media import frames_on_grid, iter_frames, read_audio
-from mova_core.files import written_aside
+from mova_core.files import write_bytes
 
 ROWS = 4
 COLUMNS = 12
@@ -31,9 +31,9 @@ def write_contact_sheet(path: Path, label: str, plans: Sequence[VideoPlan], fold
 
     rows = [_row(folder / f"{plan.name}.mp4", shot, clip_seconds) for plan, shot in _first_shots(label, plans)]
     sheet = np.concatenate(rows)
-    with written_aside(path) as aside:
-        if not cv2.imwrite(str(aside), sheet[..., ::-1]):
-            raise OSError(f"{path} could not be written")
+    # Through memory: OpenCV does not tell why a file could not be written.
+    _, picture = cv2.imencode(".png", sheet[..., ::-1])
+    write_bytes(path, picture.tobytes())
 
 
 def _first_shots(label: str, plans: Sequence[VideoPlan]) -> Iterator[tuple[VideoPlan, ShotPlan]]:

@@ -74,6 +74,14 @@ def test_a_checkpoint_without_its_mark_is_not_finished(tmp_path: Path) -> None:
     assert run.finished("b") is None
 
 
+def test_a_damaged_mark_names_the_remedy(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_text(run.checkpoint / "model_index.json", "{}")
+    write_text(run.summary, '{"fingerprint": "a", "figu')
+    with pytest.raises(UserError, match=r"phase\.json is damaged .* delete .* to train the phase again"):
+        run.finished("a")
+
+
 def test_beginning_again_keeps_only_what_the_same_settings_left(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.begin("a")

@@ -15,6 +15,7 @@ from tiny_training import tiny_config
 
 from mova_core.config import Config, save_config
 from mova_core.errors import UserError
+from mova_core.files import locked
 from mova_core.models.weights import load_model
 from mova_core.training.metrics import read_metrics
 from mova_core.training.rundir import RunFolder
@@ -118,10 +119,47 @@ def test_killed_and_run_again_it_ends_as_if_undisturbed(
     assert checkpoint_bytes(workspace) == checkpoint_bytes(undisturbed)
 
 
-def test_a_size_that_is_not_cached_ends_in_one_line(start: Workspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"train.phases.joint1": {"height": 48, "width": 48}}, "48x48"),
+        ({"model.kernels": "triton"}, "model.kernels is 'triton'"),
+    ],
+)
+def test_what_cannot_begin_ends_in_one_line_and_leaves_the_finished_run(
+    change: dict[str, Any], words: str, undisturbed: Workspace
+) -> None:
+    before = checkpoint_bytes(undisturbed)
+    with pytest.raises(UserError, match=words):
+        run(tiny_config(**change), undisturbed, "joint1")
+    assert checkpoint_bytes(undisturbed) == before
+    assert run(long_config(), undisturbed, "joint1").notes, "it is still finished"
+
+
+def test_a_second_run_of_a_phase_waits_for_nobody(start: Workspace, tmp_path: Path) -> None:
     workspace = copy_of(start, tmp_path / "workspace")
-    with pytest.raises(UserError, match="48x48"):
-        run(tiny_config(**{"train.phases.joint1": {"height": 48, "width": 48}}), workspace, "joint1")
+    with (
+        locked(workspace.training / "joint1.lock", "test"),
+        pytest.raises(UserError, match="another training of phase"),
+    ):
+        run(long_config(), workspace, "joint1")
+
+
+def test_a_full_disk_ends_in_one_line_and_the_next_run_goes_on(
+    undisturbed: Workspace, start: Workspace, tmp_path: Path
+) -> None:
+    workspace = copy_of(start, tmp_path / "workspace")
+    save_config(long_config(), workspace.params)
+    command = [sys.executable, "-m", "mova_core", "--root", str(workspace.root), "train", "--phase", "joint1"]
+    blocks = 20  # of 1 KiB: enough for a line of metrics, too few for weights
+    limited = subprocess.run(
+        ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command], capture_output=True, text=True, check=False
+    )
+    assert limited.returncode == 2, limited.stderr
+    assert limited.stderr.splitlines()[-1].startswith("mova: a file may not grow that large here")
+    assert "Traceback" not in limited.stderr
+    run(long_config(), workspace, "joint1")
+    assert checkpoint_bytes(workspace) == checkpoint_bytes(undisturbed)
 
 
 def wait_until(condition: Any, seconds: float = 600.0) -> None:
