@@ -119,6 +119,55 @@ NORM_ROTATE: tuple[Case[NormRotateShape], ...] = tuple(
 
 
 @dataclasses.dataclass(frozen=True)
+class AdaLNShape:
+    """Tokens and their modulation.
+
+    Attributes
+    ----------
+    per_token : whether every token has a timestep of its own, or every sample one.
+    """
+
+    batch: int
+    length: int
+    width: int
+    per_token: bool = False
+
+
+def adaln_cases(operator: str) -> tuple[Case[AdaLNShape], ...]:
+    """The towers' shapes, and small ones, for one of the two operators."""
+    video, audio = VIDEO_HEADS * HEAD_DIM, AUDIO_HEADS * HEAD_DIM
+    tokens = {size: math.prod(grid) for size, grid in GRIDS.items()}
+    model = {
+        "tower_video_360p": (AdaLNShape(1, tokens["360p"], video), torch.bfloat16),
+        "tower_video_720p": (AdaLNShape(1, tokens["720p"], video), torch.bfloat16),
+        "tower_audio": (AdaLNShape(1, AUDIO_TOKENS, audio), torch.bfloat16),
+        "tower_video_360p_per_token": (AdaLNShape(1, tokens["360p"], video, per_token=True), torch.bfloat16),
+        "tower_video_360p_float16": (AdaLNShape(1, tokens["360p"], video), torch.float16),
+        "tower_video_360p_float32": (AdaLNShape(1, tokens["360p"], video), torch.float32),
+    }
+    small = {
+        "two_samples": AdaLNShape(2, 19, 24),
+        "per_token": AdaLNShape(2, 5, 20, per_token=True),
+        "one_token": AdaLNShape(3, 1, 7),
+    }
+    return (
+        *(
+            Case(operator, name, shape, dtype, representative=name == "tower_video_360p")
+            for name, (shape, dtype) in model.items()
+        ),
+        *(
+            Case(operator, f"{name}_{str(dtype).removeprefix('torch.')}", shape, dtype, small=True)
+            for name, shape in small.items()
+            for dtype in (torch.float32, torch.float16)
+        ),
+    )
+
+
+MODULATED_NORM = adaln_cases("modulated_norm")
+GATED_RESIDUAL = adaln_cases("gated_residual")
+
+
+@dataclasses.dataclass(frozen=True)
 class Tolerance:
     """Bounds on two error measures of `kernels.testing.errors`.
 

@@ -17,8 +17,8 @@ from kernels.launch import interpreting
 Request = Literal["reference", "triton", "auto"]
 Backend = Literal["reference", "triton"]
 
-OPERATORS = ("norm_rotate", "aligned_rope", "bridge_attention")
-BUILT_IN_TRITON: frozenset[str] = frozenset({"norm_rotate"})
+OPERATORS = ("norm_rotate", "modulated_norm", "gated_residual", "aligned_rope", "bridge_attention")
+BUILT_IN_TRITON: frozenset[str] = frozenset({"norm_rotate", "modulated_norm", "gated_residual"})
 """Operators that have a Triton kernel."""
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
