@@ -5,6 +5,7 @@ Axes: b clip, T pixel frame, S audio sample.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -59,12 +60,12 @@ class ClipInputs:
         }
         return replace(self, **sliced)
 
-    def check(self, settings: Settings, num_samples: int) -> None:
+    def check(self, settings: Settings, sample_rate_hz: int) -> None:
         """Holds the inputs against the settings.
 
         Parameters
         ----------
-        num_samples : audio samples of a clip.
+        sample_rate_hz : of the sound.
 
         Raises
         ------
@@ -74,13 +75,13 @@ class ClipInputs:
         self._check_combination()
         _check_pixels("last frames", self.last_frames, (len(self), settings.height, settings.width, 3))
         _check_pixels("video", self.video, (len(self), settings.num_frames, settings.height, settings.width, 3))
-        _check_waveforms("audio", self.audio, (len(self), num_samples))
+        _check_waveforms("audio", self.audio, (len(self), settings.num_samples(sample_rate_hz)))
         if self.start_frames is not None and self.start_audio is not None:
             num_start = self.start_frames.shape[1] if self.start_frames.ndim > 1 else 0
             _check_start(num_start, settings)
             size = (settings.height, settings.width, 3)
             _check_pixels("start frames", self.start_frames, (len(self), num_start, *size))
-            samples = round(num_samples * num_start / settings.num_frames)
+            samples = dataclasses.replace(settings, num_frames=num_start).num_samples(sample_rate_hz)
             _check_waveforms("start audio", self.start_audio, (len(self), samples))
 
     def _check_combination(self) -> None:

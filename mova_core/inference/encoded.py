@@ -65,7 +65,7 @@ class Encoder:
     ) -> Encoded:
         """Conditions, givens and noise of checked clips, beside the embeddings of `texts`."""
         video_shape = video_latent_shape(self.codecs.video, settings.num_frames, settings.height, settings.width)
-        audio_shape = audio_latent_shape(self.codecs.audio, num_samples(self.codecs, settings))
+        audio_shape = audio_latent_shape(self.codecs.audio, settings.num_samples(self.codecs.audio.sample_rate_hz))
         video_noise, audio_noise = initial_noise(clips.seeds, video_shape, audio_shape)
         condition = self._condition(clips, settings)
         return Encoded(
@@ -150,8 +150,3 @@ class Encoder:
         marks = torch.zeros(length, dtype=torch.bool, device=self.device)
         marks[chosen] = True
         return marks
-
-
-def num_samples(codecs: Codecs, settings: Settings) -> int:
-    """Audio samples of a clip: the duration of its frames, rounded to the nearest sample."""
-    return round(settings.num_frames / settings.fps * codecs.audio.sample_rate_hz)

@@ -86,6 +86,10 @@ class Settings:
         if not math.isfinite(self.fps) or self.fps <= 0:
             raise UserError(f"fps is {self.fps}", expected="a positive number", remedy="24 is what models train on")
 
+    def num_samples(self, sample_rate_hz: int) -> int:
+        """Audio samples of a clip: the duration of its frames, rounded to the nearest sample."""
+        return round(self.num_frames / self.fps * sample_rate_hz)
+
 
 def check_clips(prompts: Sequence[str], first_frames: Pixels | None, seeds: Sequence[int], settings: Settings) -> None:
     """Checks what is given clip by clip.

@@ -28,7 +28,8 @@ from mova_core.inference.callbacks import StepEnd, as_on_step
 from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.defaults import RELEASED_SETTINGS, Defaults
 from mova_core.inference.denoising import OnStep, denoise, guidance_of
-from mova_core.inference.encoded import Encoded, Encoder, num_samples
+from mova_core.inference.encoded import Encoded, Encoder
+from mova_core.inference.extension import DEFAULT_OVERLAP_FRAMES, Extension, extended
 from mova_core.inference.fitting import check_fit, check_sizes
 from mova_core.inference.inputs import Pixels, Settings, TextOnly
 from mova_core.inference.joining import with_given_start
@@ -187,6 +188,57 @@ class MovaPipeline:
             output_type=output_type,
         )
 
+    def extend(
+        self,
+        video: Pixels,
+        audio: Waveforms,
+        prompt: str | Sequence[str],
+        *,
+        num_frames: int,
+        overlap_frames: int = DEFAULT_OVERLAP_FRAMES,
+        settings: Settings | None = None,
+        negative_prompt: str = "",
+        seed: int | Sequence[int] | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        callback_on_step_end: StepEnd[MovaPipeline] | None = None,
+    ) -> MovaOutput:
+        """Continues clips beyond what the model makes at once.
+
+        Parameters
+        ----------
+        video, audio : `[b, t, h, w, 3]` uint8 and `[b, s]`, such as a call's output; they come out unchanged, followed
+            by what is added.
+        prompt : of what is added; one a clip.
+        num_frames : of the whole clips in the end.
+        overlap_frames : 4k + 1, how many frames, and the sound with them, each window is given to continue from.
+        settings : of a window; by default the pipeline's.
+        seed : as in a call.
+
+        Raises
+        ------
+        UserError : as a call.
+        """
+        window = settings or self.defaults
+        prompts = prompts_of(prompt, 1)
+        clips = ClipInputs(prompts, seeds_of(seed, None, len(prompts)), negative_prompt)
+        extension = Extension(num_frames, overlap_frames, window, self.codecs.audio.sample_rate_hz)
+        on_step = as_on_step(self, callback_on_step_end)
+
+        def generate(inputs: ClipInputs) -> tuple[Pixels, Waveforms]:
+            output = self.run(inputs, window, batch_size=batch_size, on_step=on_step)
+            return output.frames, output.audio
+
+        frames, waveforms = extended(generate, extension, video, audio, clips)
+        return MovaOutput(
+            frames=frames,
+            audio=waveforms,
+            sample_rate_hz=extension.sample_rate_hz,
+            settings=window,
+            prompts=tuple(prompts),
+            seeds=tuple(clips.seeds),
+            negative_prompt=negative_prompt,
+        )
+
     def generate(
         self,
         prompts: Sequence[str],
@@ -286,7 +338,7 @@ class MovaPipeline:
         UserError : if not, saying what was found and what is allowed.
         """
         check_sizes(self.model, self.codecs, settings)
-        clips.check(settings, self.num_samples(settings))
+        clips.check(settings, self.codecs.audio.sample_rate_hz)
 
     def encode_texts(
         self, prompts: Sequence[str], negative_prompt: str | None = ""
@@ -341,7 +393,7 @@ class MovaPipeline:
 
     def num_samples(self, settings: Settings) -> int:
         """Audio samples of a clip: the duration of its frames, rounded to the nearest sample."""
-        return num_samples(self.codecs, settings)
+        return settings.num_samples(self.codecs.audio.sample_rate_hz)
 
     def _negative_prompt(self, clips: ClipInputs, settings: Settings) -> str | None:
         """None where guidance evaluates none, so that nothing is encoded for nothing."""
