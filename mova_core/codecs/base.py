@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mova_core.errors import UserError
@@ -31,14 +29,16 @@ TEXT_FOLDER = "text_encoder"
 TOKENIZER_FOLDER = "tokenizer"
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
 # Class named in config.json -> where its implementation is. Imported when chosen, since the real ones are heavy.
 VIDEO_CODECS = {
     "NanoVideoCodec": "mova_core.codecs.nano_video:NanoVideoCodec",
     "AutoencoderKLWan": "mova_core.codecs.wan_video:WanVideoCodec",
 }
-AUDIO_CODECS = {"NanoAudioCodec": "mova_core.codecs.nano_audio:NanoAudioCodec"}
+AUDIO_CODECS = {
+    "NanoAudioCodec": "mova_core.codecs.nano_audio:NanoAudioCodec",
+    "DAC": "mova_core.codecs.dac_audio:DacAudioCodec",
+}
 TEXT_ENCODERS = {
     "BertModel": "mova_core.codecs.text:MiniLmTextEncoder",
     "UMT5EncoderModel": "mova_core.codecs.text:Umt5TextEncoder",
@@ -214,24 +214,6 @@ def read_component_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds {type(config).__name__}", expected="a JSON object", remedy=remedy)
     return config
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a component folder, on the CPU.
-
-    Raises
-    ------
-    UserError : if the file is absent or damaged.
-    """
-    path = folder / WEIGHTS_FILE
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path} does not load ({error})",
-            expected="a safetensors file",
-            remedy="take a whole copy, or delete the folder and run `mova encode` to make it again",
-        ) from error
 
 
 def _implementation(folder: Path, known: dict[str, str]) -> Any:

@@ -18,9 +18,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mova_core.codecs.base import CONFIG_FILE, WEIGHTS_FILE, read_component_config, read_weights
+from mova_core.codecs.base import CONFIG_FILE, read_component_config
 from mova_core.codecs.mdct import inverse_mdct, mdct
 from mova_core.codecs.pca import LinearCode, Moments
+from mova_core.data.weights import WEIGHTS_FILE, fill, mapped_weights
 from mova_core.files import write_bytes, write_text
 
 
@@ -76,7 +77,7 @@ class NanoAudioCodec(nn.Module):
         """Reads what `save` wrote."""
         config = {name: value for name, value in read_component_config(folder).items() if not name.startswith("_")}
         codec = cls(**config)
-        codec.load_state_dict(read_weights(folder))
+        fill(codec, mapped_weights(folder), folder)
         return codec
 
     def companded(self, waveform: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mova_core.codecs.base import CONFIG_FILE, WEIGHTS_FILE, read_component_config, read_weights
+from mova_core.codecs.base import CONFIG_FILE, read_component_config
 from mova_core.codecs.pca import LinearCode, Moments
+from mova_core.data.weights import WEIGHTS_FILE, fill, mapped_weights
 from mova_core.files import write_bytes, write_text
 
 
@@ -69,7 +70,7 @@ class NanoVideoCodec(nn.Module):
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
         codec = cls(read_component_config(folder)["latent_channels"])
-        codec.load_state_dict(read_weights(folder))
+        fill(codec, mapped_weights(folder), folder)
         return codec
 
     @classmethod

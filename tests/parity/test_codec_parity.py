@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from mova_core.codecs.arrays import video_tensor
 from mova_core.codecs.base import load_text_encoder, load_video_codec
+from mova_core.codecs.dac_audio import DacAudioCodec, load_dac
 from mova_core.codecs.wan_video import WanVideoCodec
 
 FOLDER = Path(os.environ.get("MOVA_PARITY_DIR", Path(__file__).parents[2].parent / "shared" / "parity"))
@@ -42,6 +43,19 @@ def test_the_video_vae_gives_the_releases_normalised_latents_and_pictures() -> N
     codec = WanVideoCodec(vae)
     assert rel_to_max(codec.encode(tensors["video"]), tensors["latents_normalized"]) < LATENT_TOLERANCE
     assert rel_to_max(codec.decode(tensors["latent"]), tensors["decoded"]) < DECODED_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["f_dac_released_rates", "f_dac_weight_norm"])
+def test_the_audio_vae_gives_the_releases_latents_and_sound(name: str) -> None:
+    described, tensors = case(name)
+    weights = {key[8:]: value for key, value in tensors.items() if key.startswith("weights.")}
+    codec = DacAudioCodec(load_dac(described["config"], weights, FOLDER / described["file"]))
+    mean, log_variance = codec.model.posterior(tensors["audio_padded"])
+    assert rel_to_max(codec.encode(tensors["audio"]), tensors["posterior_mean"]) < LATENT_TOLERANCE
+    assert rel_to_max(mean, tensors["posterior_mean"]) < LATENT_TOLERANCE
+    assert rel_to_max(log_variance, tensors["posterior_logvar"]) < LATENT_TOLERANCE
+    assert rel_to_max(codec.decode(tensors["latent"]), tensors["decoded"]) < DECODED_TOLERANCE
+    assert rel_to_max(codec.decode(mean), tensors["reconstruction_from_mean"]) < DECODED_TOLERANCE
 
 
 def test_the_given_first_frame_has_the_releases_condition() -> None:
