@@ -17,7 +17,7 @@ from kernels.launch import interpreting
 Request = Literal["reference", "triton", "auto"]
 Backend = Literal["reference", "triton"]
 
-OPERATORS = ("norm_rotate", "modulated_norm", "gated_residual", "aligned_rope", "bridge_attention")
+OPERATORS = ("norm_rotate", "modulated_norm", "gated_residual", "bridge_attention")
 BUILT_IN_TRITON: frozenset[str] = frozenset({"norm_rotate", "modulated_norm", "gated_residual"})
 """Operators that have a Triton kernel."""
 

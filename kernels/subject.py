@@ -70,7 +70,7 @@ class Subject(abc.ABC, Generic[ShapeT]):
     def contenders(self, case: Case[ShapeT]) -> Mapping[str, Function]:
         """What the benchmark sets beside ours: the reference as it stands, and compiled; more where more exists."""
         reference = self.reference(case)
-        return {"eager": reference, "torch.compile": torch.compile(reference)}
+        return {"eager": reference, "torch.compile": torch.compile(reference, dynamic=False)}
 
     def case(self, name: str) -> Case[ShapeT]:
         """The case of that name.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 
 from kernels.aligned_rope.operator import norm_rotate_op
-from kernels.aligned_rope.reference import norm_rotate_reference, rotate_halves
+from kernels.aligned_rope.reference import norm_rotate_reference, rms_norm
 from kernels.aligned_rope.rotation import Rotation, rotation_from_angles
 from kernels.dispatch import Request, choose
 
-__all__ = ["Rotation", "aligned_rope", "norm_rotate", "rotation_from_angles"]
+__all__ = ["Rotation", "norm_rotate", "rms_norm", "rotation_from_angles"]
 
 
 def norm_rotate(
@@ -79,31 +79,3 @@ def _check(x_bld: torch.Tensor, weight_d: torch.Tensor, rotation: Rotation, num_
             f"tokens {first_token} to {first_token + length} of a grid {rotation.grid} of {rotation.num_tokens} "
             "tokens; expected them inside"
         )
-
-
-def aligned_rope(x_blhd: torch.Tensor, cos_ld: torch.Tensor, sin_ld: torch.Tensor, backend: Request) -> torch.Tensor:
-    """Rotates channel i of each head against channel i + d/2 by the angle of its token.
-
-    Parameters
-    ----------
-    x_blhd : queries or keys.
-    cos_ld, sin_ld : tables of cosines and sines, the same for both halves of a head.
-    backend : see `kernels.dispatch`.
-
-    Returns
-    -------
-    The rotated tensor, shape and dtype of `x_blhd`.
-
-    Raises
-    ------
-    ValueError : if the tables do not fit `x_blhd`.
-    KernelUnavailable : if `backend` is "triton" and cannot run.
-    """
-    _, length, _, head_dim = x_blhd.shape
-    if head_dim % 2 or cos_ld.shape != (length, head_dim) or sin_ld.shape != (length, head_dim):
-        raise ValueError(
-            f"tables of {tuple(cos_ld.shape)} and {tuple(sin_ld.shape)} for {length} tokens of head_dim {head_dim}, "
-            "expected both as (tokens, head_dim) with an even head_dim"
-        )
-    choose("aligned_rope", backend, x_blhd.device.type)
-    return rotate_halves(x_blhd, cos_ld, sin_ld)

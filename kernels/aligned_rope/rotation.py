@@ -7,6 +7,7 @@ count (the Bridge, whose tokens of one latent frame share a position) F rows are
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import torch
@@ -48,6 +49,27 @@ class Rotation:
         """Tokens of the grid."""
         return math.prod(self.grid)
 
+    @functools.cached_property
+    def by_token(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of each token, `[tokens, pairs]`: what the kernels never build."""
+        with torch.inference_mode(False):
+            _, rows, columns = self.grid
+            token = torch.arange(self.num_tokens, device=self.cos.device)
+            places = (token // (rows * columns), token // columns % rows, token % columns)
+            index, first_row = [], 0
+            for place, extent, pairs in zip(places, self.grid, self.split, strict=True):
+                if pairs:
+                    index.append((first_row + place)[:, None].expand(-1, pairs))
+                    first_row += extent
+            row_of_pair = torch.cat(index, dim=-1)
+            return self.cos.gather(0, row_of_pair), self.sin.gather(0, row_of_pair)
+
+    @functools.cached_property
+    def unit_by_token(self) -> torch.Tensor:
+        """The same as complex unit numbers."""
+        with torch.inference_mode(False):
+            return torch.complex(*self.by_token)
+
 
 def table_rows(grid: tuple[int, int, int], split: tuple[int, int, int]) -> int:
     """Rows of a `Rotation`'s table."""
@@ -55,11 +77,16 @@ def table_rows(grid: tuple[int, int, int], split: tuple[int, int, int]) -> int:
 
 
 def rotation_from_angles(
-    angles: tuple[torch.Tensor, ...], grid: tuple[int, int, int], layout: Layout, dtype: torch.dtype = torch.float32
+    angles: tuple[torch.Tensor, ...],
+    grid: tuple[int, int, int],
+    layout: Layout,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
 ) -> Rotation:
     """A rotation from one tensor of angles `[positions, pairs]` for each axis, in radians, best in float64.
 
-    Axes without pairs may be left out at the end.
+    Axes without pairs may be left out at the end. Cosines and sines are taken in the angles' dtype and on their device,
+    and kept in `dtype` on `device` (None: the same).
     """
     split = [axis.shape[1] for axis in angles] + [0] * (3 - len(angles))
     placed, start = [], 0
@@ -70,21 +97,5 @@ def rotation_from_angles(
             placed.append(row)
         start += axis.shape[1]
     table = torch.cat(placed)
-    return Rotation(table.cos().to(dtype), table.sin().to(dtype), grid, (split[0], split[1], split[2]), layout)
-
-
-def spread(rotation: Rotation, first_token: int, num_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of each token, `[num_tokens, pairs]`: what the kernels never build."""
-    (_, rows, columns), device = rotation.grid, rotation.cos.device
-    token = torch.arange(first_token, first_token + num_tokens, device=device)
-    places = (token // (rows * columns), token // columns % rows, token % columns)
-    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    first_row = first_pair = 0
-    for place, extent, pairs in zip(places, rotation.grid, rotation.split, strict=True):
-        if pairs:
-            window = slice(first_pair, first_pair + pairs)
-            row = first_row + place
-            parts.append((rotation.cos[row, window], rotation.sin[row, window]))
-            first_row += extent
-        first_pair += pairs
-    return torch.cat([cos for cos, _ in parts], dim=-1), torch.cat([sin for _, sin in parts], dim=-1)
+    cos, sin = table.cos().to(device=device, dtype=dtype), table.sin().to(device=device, dtype=dtype)
+    return Rotation(cos, sin, grid, (split[0], split[1], split[2]), layout)

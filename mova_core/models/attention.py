@@ -5,17 +5,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from kernels.aligned_rope import Rotation, norm_rotate
 from kernels.bridge_attention.reference import attend
+from kernels.dispatch import Request
 from mova_core.models.layers import Linear, RMSNorm
-from mova_core.models.rope import rotate_interleaved
 
 
 class SelfAttention(nn.Module):
     """Attention among one modality's tokens, rotated by their positions."""
 
-    def __init__(self, dim: int, num_heads: int, eps: float) -> None:
+    def __init__(self, dim: int, num_heads: int, eps: float, kernels: Request = "auto") -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.kernels = kernels
         self.q = Linear(dim, dim)
         self.k = Linear(dim, dim)
         self.v = Linear(dim, dim)
@@ -23,13 +25,17 @@ class SelfAttention(nn.Module):
         self.norm_q = RMSNorm(dim, eps)
         self.norm_k = RMSNorm(dim, eps)
 
-    def forward(self, x: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
-        """`x` `[batch, token, dim]`; `rotations` complex `[token, head_dim / 2]`."""
-        heads = (self.num_heads, -1)
-        q = rotate_interleaved(self.norm_q(self.q(x)).unflatten(-1, heads), rotations)
-        k = rotate_interleaved(self.norm_k(self.k(x)).unflatten(-1, heads), rotations)
-        out: torch.Tensor = self.o(attend(q, k, self.v(x).unflatten(-1, heads)).flatten(2))
+    def forward(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """`x` `[batch, token, dim]`."""
+        q = self._turned(self.q(x), self.norm_q, rotation)
+        k = self._turned(self.k(x), self.norm_k, rotation)
+        out: torch.Tensor = self.o(attend(q, k, self.v(x).unflatten(-1, (self.num_heads, -1))).flatten(2))
         return out
+
+    def _turned(self, projected: torch.Tensor, norm: RMSNorm, rotation: Rotation) -> torch.Tensor:
+        return norm_rotate(
+            projected, norm.weight, rotation, num_heads=self.num_heads, eps=norm.eps, backend=self.kernels
+        )
 
 
 class CrossAttention(nn.Module):

@@ -8,8 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mova_core.models.rope import AudioScheme, audio_table
-from mova_core.models.tower import Tower, rotation_dtype
+from kernels.aligned_rope import Rotation
+from kernels.dispatch import Request
+from mova_core.models.layers import wide_dtype
+from mova_core.models.rope import AudioScheme, audio_rotation
+from mova_core.models.tower import Tower
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ class PatchEmbedding1d(nn.Conv1d):
 class AudioTower(Tower):
     """Predicts the velocity of audio latents."""
 
-    def __init__(self, config: AudioTowerConfig) -> None:
+    def __init__(self, config: AudioTowerConfig, kernels: Request = "auto") -> None:
         super().__init__(
             PatchEmbedding1d(config.in_dim, config.dim, config.patch_size, stride=config.patch_size),
             dim=config.dim,
@@ -60,6 +63,7 @@ class AudioTower(Tower):
             freq_dim=config.freq_dim,
             patch_out_features=config.out_dim * config.patch_size[0],
             eps=config.eps,
+            kernels=kernels,
         )
         self.config = config
 
@@ -79,9 +83,10 @@ class AudioTower(Tower):
         tokens: torch.Tensor = self.patch_embedding(latents)
         return tokens
 
-    def rotations(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The self-attention's rotation table for these tokens."""
-        return audio_table(tokens.shape[1], self.head_dim, self.config.vae_type, tokens.device, rotation_dtype(tokens))
+    def rotation(self, tokens: torch.Tensor) -> Rotation:
+        """How the self-attention turns these tokens."""
+        scheme = self.config.vae_type
+        return audio_rotation(tokens.shape[1], self.head_dim, scheme, tokens.device, wide_dtype(tokens))
 
     def finish(self, tokens: torch.Tensor, time_embedding: torch.Tensor) -> torch.Tensor:
         """Tokens to the velocity `[b, out_dim, length]`, in the tokens' dtype."""
@@ -104,7 +109,7 @@ class AudioTower(Tower):
         """
         tokens = self.embed(latents)
         embedding, modulation = self.embed_time(timestep)
-        context, rotations = self.embed_text(text), self.rotations(tokens)
+        context, rotation = self.embed_text(text), self.rotation(tokens)
         for block in self.blocks:
-            tokens = block(tokens, context, modulation, rotations)
+            tokens = block(tokens, context, modulation, rotation)
         return self.finish(tokens, embedding)

@@ -11,18 +11,18 @@ from typing import Literal
 import torch
 from torch import nn
 
-from kernels.aligned_rope import aligned_rope
+from kernels.aligned_rope import Rotation, norm_rotate
 from kernels.bridge_attention import bridge_attention
 from kernels.dispatch import Request
 from mova_core.models.frame_pooling import AdaptiveNorm, FramePooling, pooling_heads
-from mova_core.models.layers import LayerNorm, Linear, RMSNorm
-from mova_core.models.rope import Grid, aligned_tables, spread_over_audio
+from mova_core.models.layers import LayerNorm, Linear, RMSNorm, wide_dtype
+from mova_core.models.rope import Grid, aligned_rotations, spread_over_audio
 
 EPS = 1e-6
 
 Strategy = Literal["full", "shallow_focus", "distributed", "progressive", "custom"]
-Tables = tuple[torch.Tensor, torch.Tensor]
-"""Cosines and sines, each `[tokens, head_dim]`."""
+Rotations = tuple[Rotation | None, Rotation | None]
+"""Of the video's and of the audio's tokens; None without RoPE."""
 
 CUSTOM_LAYERS = (0, 2, 4, 6, 8, 12, 16, 20)
 PROGRESSIVE_DENSE_LAYERS = 8
@@ -93,20 +93,25 @@ class BridgeAttention(nn.Module):
         self,
         x: torch.Tensor,
         condition: torch.Tensor,
-        x_tables: Tables | None,
-        condition_tables: Tables | None,
+        x_rotation: Rotation | None,
+        condition_rotation: Rotation | None,
         kernels: Request,
     ) -> torch.Tensor:
-        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `[b, l, dim]`. No tables, no rotation."""
-        heads = (-1, self.head_dim)
-        q = self.norm_q(self.q(x)).unflatten(-1, heads)
-        k = self.norm_k(self.k(condition)).unflatten(-1, heads)
-        if x_tables is not None and condition_tables is not None:
-            q = aligned_rope(q, *x_tables, backend=kernels)
-            k = aligned_rope(k, *condition_tables, backend=kernels)
-        out = bridge_attention(q, k, self.v(condition).unflatten(-1, heads), backend=kernels)
+        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `[b, l, dim]`."""
+        q = self._heads(self.q(x), self.norm_q, x_rotation, kernels)
+        k = self._heads(self.k(condition), self.norm_k, condition_rotation, kernels)
+        out = bridge_attention(q, k, self.v(condition).unflatten(-1, (-1, self.head_dim)), backend=kernels)
         projected: torch.Tensor = self.o(out.flatten(2))
         return projected
+
+    def _heads(
+        self, projected: torch.Tensor, norm: RMSNorm, rotation: Rotation | None, kernels: Request
+    ) -> torch.Tensor:
+        num_heads = projected.shape[-1] // self.head_dim
+        if rotation is None:
+            normed: torch.Tensor = norm(projected)
+            return normed.view(*normed.shape[:2], num_heads, -1)
+        return norm_rotate(projected, norm.weight, rotation, num_heads=num_heads, eps=norm.eps, backend=kernels)
 
 
 class Conditioner(nn.Module):
@@ -126,15 +131,15 @@ class Conditioner(nn.Module):
         self,
         x: torch.Tensor,
         condition: torch.Tensor,
-        x_tables: Tables | None,
-        condition_tables: Tables | None,
+        x_rotation: Rotation | None,
+        condition_rotation: Rotation | None,
         num_frames: int,
         kernels: Request,
     ) -> torch.Tensor:
         """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `num_frames` counts the video's latent frames."""
         if self.per_frame_pooling is not None and self.adaln is not None:
             x = self.adaln(x, spread_over_audio(self.per_frame_pooling(condition, num_frames), x.shape[1]))
-        added: torch.Tensor = self.inner(x, self.y_norm(condition), x_tables, condition_tables, kernels)
+        added: torch.Tensor = self.inner(x, self.y_norm(condition), x_rotation, condition_rotation, kernels)
         return added
 
 
@@ -155,14 +160,12 @@ class Bridge(nn.Module):
         )
         self.condition_scale = nn.Parameter(torch.ones(1)) if config.trainable_condition_scale else None
 
-    def tables(
-        self, grid: Grid, num_audio_tokens: int, video_fps: float, like: torch.Tensor
-    ) -> tuple[Tables | None, Tables | None]:
-        """Rotation tables of (video, audio) tokens, in the dtype and on the device of `like`; None without RoPE."""
+    def rotations(self, grid: Grid, num_audio_tokens: int, video_fps: float, like: torch.Tensor) -> Rotations:
+        """How (video, audio) tokens turn, on the device of `like`."""
         config = self.config
         if not config.apply_cross_rope:
             return None, None
-        return aligned_tables(
+        return aligned_rotations(
             grid,
             num_audio_tokens,
             config.head_dim,
@@ -170,7 +173,7 @@ class Bridge(nn.Module):
             config.audio_fps,
             config.apply_first_frame_bias_in_rope,
             like.device,
-            like.dtype,
+            wide_dtype(like),
         )
 
     def forward(
@@ -178,7 +181,7 @@ class Bridge(nn.Module):
         layer: int,
         video: torch.Tensor,
         audio: torch.Tensor,
-        tables: tuple[Tables | None, Tables | None],
+        rotations: Rotations,
         num_frames: int,
         *,
         mask: torch.Tensor | None = None,
@@ -190,19 +193,19 @@ class Bridge(nn.Module):
         Parameters
         ----------
         video, audio : tokens `[b, l, visual_hidden_dim]` and `[b, m, audio_hidden_dim]`.
-        tables : from `tables`.
+        rotations : from `rotations`.
         num_frames : latent frames of the video.
         mask : bool `[b]`; nothing is added to samples where it is False.
         audio_to_video_scale, video_to_audio_scale : factors on what is added; None stands for the learned scale, or 1.
         """
         if layer not in self.layers:
             return video, audio
-        video_tables, audio_tables = tables
+        video_rotation, audio_rotation = rotations
         to_video = self.audio_to_video_conditioners[str(layer)](
-            video, audio, video_tables, audio_tables, num_frames, self.kernels
+            video, audio, video_rotation, audio_rotation, num_frames, self.kernels
         )
         to_audio = self.video_to_audio_conditioners[str(layer)](
-            audio, video, audio_tables, video_tables, num_frames, self.kernels
+            audio, video, audio_rotation, video_rotation, num_frames, self.kernels
         )
         return (
             video + self._scaled(to_video, audio_to_video_scale, mask),

@@ -44,9 +44,9 @@ class DualTower(nn.Module):
         super().__init__()
         check_widths(config)
         self.config = config
-        self.video_dit = VideoTower(config.video)
-        self.video_dit_2 = VideoTower(config.video) if config.num_experts == 2 else None
-        self.audio_dit = AudioTower(config.audio)
+        self.video_dit = VideoTower(config.video, kernels)
+        self.video_dit_2 = VideoTower(config.video, kernels) if config.num_experts == 2 else None
+        self.audio_dit = AudioTower(config.audio, kernels)
         self.dual_tower_bridge = Bridge(config.bridge, kernels)
 
     def expert_at(self, video_timestep: float) -> Expert:
@@ -97,16 +97,16 @@ class DualTower(nn.Module):
         video_embedding, video_modulation = tower.embed_time(video_timestep)
         audio_embedding, audio_modulation = audio_tower.embed_time(audio_timestep)
         video_context, audio_context = tower.embed_text(text), audio_tower.embed_text(text)
-        video_rotations, audio_rotations = tower.rotations(video, grid), audio_tower.rotations(audio)
+        video_rotation, audio_rotation = tower.rotation(video, grid), audio_tower.rotation(audio)
         mask = bridge if isinstance(bridge, torch.Tensor) else None
-        tables = self.dual_tower_bridge.tables(grid, audio.shape[1], video_fps, like=video)
+        turns = self.dual_tower_bridge.rotations(grid, audio.shape[1], video_fps, like=video)
         for layer in range(max(tower.num_layers, audio_tower.num_layers)):
             if bridge is not False and layer in self.dual_tower_bridge.layers:
-                video, audio = self.dual_tower_bridge(layer, video, audio, tables, grid[0], mask=mask)
+                video, audio = self.dual_tower_bridge(layer, video, audio, turns, grid[0], mask=mask)
             if layer < tower.num_layers:
-                video = tower.blocks[layer](video, video_context, video_modulation, video_rotations)
+                video = tower.blocks[layer](video, video_context, video_modulation, video_rotation)
             if layer < audio_tower.num_layers:
-                audio = audio_tower.blocks[layer](audio, audio_context, audio_modulation, audio_rotations)
+                audio = audio_tower.blocks[layer](audio, audio_context, audio_modulation, audio_rotation)
         return tower.finish(video, video_embedding, grid), audio_tower.finish(audio, audio_embedding)
 
     def audio_only(self, audio_latents: torch.Tensor, audio_timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:

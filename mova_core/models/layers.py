@@ -7,11 +7,12 @@ stored in (`set_compute_dtype`); norms, rotations and time embeddings always run
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from kernels.aligned_rope import rms_norm
 
 
 class Linear(nn.Linear):
@@ -39,33 +40,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        wide = at_least_float32(x)
-        normed: torch.Tensor = _RmsNorm.apply(  # type: ignore[no-untyped-call]  # untyped in PyTorch
-            wide, self.weight.to(wide.dtype), self.eps
-        )
-        return normed.to(x.dtype)
-
-
-class _RmsNorm(torch.autograd.Function):
-    """RMS norm with its gradient written out: the composite that PyTorch differentiates takes three times as long."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse_rms: torch.Tensor = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        normed = x * inverse_rms
-        ctx.save_for_backward(normed, inverse_rms, weight)
-        return normed * weight
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        normed, inverse_rms, weight = ctx.saved_tensors
-        dim = normed.shape[-1]
-        product = grad * normed
-        weight_grad = product.reshape(-1, dim).sum(dim=0)
-        along = torch.mv(product.reshape(-1, dim), weight).div_(-dim).view(inverse_rms.shape)
-        return torch.addcmul(grad * weight, normed, along).mul_(inverse_rms), weight_grad, None
+        return rms_norm(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -109,6 +84,11 @@ def wide_linear(x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """`x`, widened to float32 if it is narrower."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def wide_dtype(x: torch.Tensor) -> torch.dtype:
+    """The dtype in which `x` is normed and rotated: its own, float32 if that is narrower."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def sinusoid(timestep: torch.Tensor, dim: int) -> torch.Tensor:

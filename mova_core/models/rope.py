@@ -6,7 +6,8 @@ All mapping from frames to time is here and nowhere else. Three schemes:
 - audio self-attention: interleaved pairs over one axis (two releases of the tower differ in how);
 - the Bridge: halves, both modalities on one clock that counts audio latents (aligned RoPE, report section 3.2).
 
-Angles are computed in float64 and stored in the precision that the rotation runs in. Tables are cached per shape.
+Angles are computed in float64 and stored in the precision that the rotation runs in, one row for each position along an
+axis (`kernels.aligned_rope.rotation`). Tables are cached per shape.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Literal
 
 import torch
 from torch.nn import functional
+
+from kernels.aligned_rope import Rotation, rotation_from_angles
 
 BASE = 10000.0
 TABLES_KEPT = 32
@@ -31,24 +34,11 @@ Grid = tuple[int, int, int]
 """Tokens along (frame, row, column)."""
 
 
-def rotate_interleaved(x_blhd: torch.Tensor, table_ld: torch.Tensor) -> torch.Tensor:
-    """Rotates channels (2i, 2i+1) of each head by the angle of their token.
-
-    Parameters
-    ----------
-    x_blhd : queries or keys, `[batch, token, head, head_dim]`.
-    table_ld : complex unit numbers `[token, head_dim / 2]`; their precision is the rotation's.
-    """
-    real = torch.float64 if table_ld.dtype == torch.complex128 else torch.float32
-    pairs = torch.view_as_complex(x_blhd.to(real).reshape(*x_blhd.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * table_ld[:, None]).flatten(-2).to(x_blhd.dtype)
-
-
 @functools.lru_cache(maxsize=TABLES_KEPT)
-def video_table(
+def video_rotation(
     grid: Grid, head_dim: int, spatial_scale: float, device: torch.device, dtype: torch.dtype
-) -> torch.Tensor:
-    """Complex rotations `[frames * rows * columns, head_dim / 2]` of a video's tokens, columns fastest.
+) -> Rotation:
+    """The turns of a video's tokens in its tower.
 
     Of `head_dim` channels, rows and columns get a third each (rounded down) and frames the rest. `spatial_scale`
     multiplies row and column positions: 1/2 at twice the trained resolution keeps the trained range of angles.
@@ -66,18 +56,14 @@ def video_table(
             _angles(torch.arange(grid[1], dtype=torch.float64) * spatial_scale, third),
             _angles(torch.arange(grid[2], dtype=torch.float64) * spatial_scale, third),
         )
-        spread = [
-            angles.view([-1 if axis == own else 1 for axis in range(3)] + [angles.shape[-1]]).expand(*grid, -1)
-            for own, angles in enumerate(axes)
-        ]
-        return _unit(torch.cat(spread, dim=-1).flatten(0, 2)).to(device=device, dtype=dtype)
+        return rotation_from_angles(axes, grid, "interleaved", dtype, device)
 
 
 @functools.lru_cache(maxsize=TABLES_KEPT)
-def audio_table(
+def audio_rotation(
     num_tokens: int, head_dim: int, scheme: AudioScheme, device: torch.device, dtype: torch.dtype
-) -> torch.Tensor:
-    """Complex rotations `[num_tokens, head_dim / 2]` of an audio latent sequence.
+) -> Rotation:
+    """The turns of an audio latent sequence in its tower.
 
     `dac` (the release) turns every pair by its token's index. `oobleck` (the family's older codec) splits the head as
     the video tower does, turns only the first part, and scales its positions.
@@ -90,11 +76,11 @@ def audio_table(
             third = head_dim // 3
             turned = _angles(positions * OOBLECK_SCALE, head_dim - 2 * third)
             angles = torch.cat((turned, turned.new_zeros(num_tokens, head_dim // 2 - turned.shape[-1])), dim=-1)
-        return _unit(angles).to(device=device, dtype=dtype)
+        return rotation_from_angles((angles,), (num_tokens, 1, 1), "interleaved", dtype, device)
 
 
 @functools.lru_cache(maxsize=TABLES_KEPT)
-def aligned_tables(
+def aligned_rotations(
     grid: Grid,
     num_audio_tokens: int,
     head_dim: int,
@@ -103,18 +89,17 @@ def aligned_tables(
     first_frame_bias: bool,
     device: torch.device,
     dtype: torch.dtype,
-) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """Cosines and sines of the Bridge: ((video cos, sin), (audio cos, sin)), each `[tokens, head_dim]`.
+) -> tuple[Rotation, Rotation]:
+    """The turns of (video, audio) tokens in the Bridge, both on the clock that counts audio latents.
 
     Positions and inverse frequencies are float32 as in the release, whose tables these equal.
     """
     with torch.inference_mode(False):
         frames = video_positions(grid[0], video_fps, audio_latent_rate_hz, first_frame_bias)
-        tokens = frames.repeat_interleave(grid[1] * grid[2])
         audio = torch.arange(num_audio_tokens, dtype=torch.float32)
         return (
-            _cos_sin(tokens, head_dim, device, dtype),
-            _cos_sin(audio, head_dim, device, dtype),
+            rotation_from_angles((_angles(frames, head_dim),), grid, "halves", dtype, device),
+            rotation_from_angles((_angles(audio, head_dim),), (num_audio_tokens, 1, 1), "halves", dtype, device),
         )
 
 
@@ -149,15 +134,3 @@ def spread_over_audio(frames_bfd: torch.Tensor, num_audio_tokens: int) -> torch.
 def _angles(positions: torch.Tensor, num_channels: int) -> torch.Tensor:
     exponents = torch.arange(0, num_channels, 2, dtype=positions.dtype) / num_channels
     return torch.outer(positions, 1.0 / BASE**exponents)
-
-
-def _unit(angles: torch.Tensor) -> torch.Tensor:
-    return torch.polar(torch.ones_like(angles), angles)
-
-
-def _cos_sin(
-    positions: torch.Tensor, head_dim: int, device: torch.device, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    half = _angles(positions, head_dim)
-    angles = torch.cat((half, half), dim=-1)
-    return angles.cos().to(device=device, dtype=dtype), angles.sin().to(device=device, dtype=dtype)

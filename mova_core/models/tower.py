@@ -9,8 +9,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from kernels.adaln import gated_residual, modulated_norm
+from kernels.aligned_rope import Rotation
+from kernels.dispatch import Request
 from mova_core.models.attention import CrossAttention, SelfAttention
-from mova_core.models.layers import LayerNorm, Linear, TimeEmbedding, TimeProjection, modulate, sinusoid
+from mova_core.models.layers import LayerNorm, Linear, TimeEmbedding, TimeProjection, sinusoid
 
 MODULATIONS_PER_BLOCK = 6
 """Shift, scale, gate of attention, then of the feed-forward."""
@@ -26,9 +29,10 @@ class FeedForward(nn.Sequential):
 class Block(nn.Module):
     """One transformer layer of a tower."""
 
-    def __init__(self, dim: int, ffn_dim: int, num_heads: int, eps: float) -> None:
+    def __init__(self, dim: int, ffn_dim: int, num_heads: int, eps: float, kernels: Request = "auto") -> None:
         super().__init__()
-        self.self_attn = SelfAttention(dim, num_heads, eps)
+        self.kernels = kernels
+        self.self_attn = SelfAttention(dim, num_heads, eps, kernels)
         self.cross_attn = CrossAttention(dim, num_heads, eps)
         self.norm1 = LayerNorm(dim, eps=eps, elementwise_affine=False)
         self.norm2 = LayerNorm(dim, eps=eps, elementwise_affine=False)
@@ -37,22 +41,31 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, MODULATIONS_PER_BLOCK, dim) / dim**0.5)
 
     def forward(
-        self, x: torch.Tensor, context: torch.Tensor, time_modulation: torch.Tensor, rotations: torch.Tensor
+        self, x: torch.Tensor, context: torch.Tensor, time_modulation: torch.Tensor, rotation: Rotation
     ) -> torch.Tensor:
-        """`x` `[b, l, d]`, `context` `[b, m, d]`, `time_modulation` `[b or 1, 6, d]`, `rotations` `[l, head_dim/2]`."""
+        """`x` `[b, l, d]`, `context` `[b, m, d]`, `time_modulation` `[b or 1, 6, d]`."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
             (self.modulation + time_modulation).to(x.dtype).chunk(MODULATIONS_PER_BLOCK, dim=1)
         )
-        x = torch.addcmul(x, self.self_attn(modulate(self.norm1(x), shift_1, scale_1), rotations), gate_1)
+        attended = self.self_attn(_modulated(x, self.norm1, shift_1, scale_1, self.kernels), rotation)
+        x = gated_residual(x, attended, gate_1, backend=self.kernels)
         x = x + self.cross_attn(self.norm3(x), context)
-        return torch.addcmul(x, self.ffn(modulate(self.norm2(x), shift_2, scale_2)), gate_2)
+        transformed = self.ffn(_modulated(x, self.norm2, shift_2, scale_2, self.kernels))
+        return gated_residual(x, transformed, gate_2, backend=self.kernels)
+
+
+def _modulated(
+    x: torch.Tensor, norm: LayerNorm, shift: torch.Tensor, scale: torch.Tensor, kernels: Request
+) -> torch.Tensor:
+    return modulated_norm(x, shift, scale, eps=norm.eps, backend=kernels)
 
 
 class Head(nn.Module):
     """From tokens to the channels of a patch, modulated by the time embedding of each sample."""
 
-    def __init__(self, dim: int, out_features: int, eps: float) -> None:
+    def __init__(self, dim: int, out_features: int, eps: float, kernels: Request = "auto") -> None:
         super().__init__()
+        self.kernels = kernels
         self.norm = LayerNorm(dim, eps=eps, elementwise_affine=False)
         self.head = Linear(dim, out_features)
         self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
@@ -60,7 +73,7 @@ class Head(nn.Module):
     def forward(self, x: torch.Tensor, time_embedding: torch.Tensor) -> torch.Tensor:
         """`x` `[b, l, d]`, `time_embedding` `[b or 1, d]`; `[b, l, out_features]`."""
         shift, scale = (self.modulation + time_embedding[:, None]).to(x.dtype).chunk(2, dim=1)
-        out: torch.Tensor = self.head(modulate(self.norm(x), shift, scale))
+        out: torch.Tensor = self.head(_modulated(x, self.norm, shift, scale, self.kernels))
         return out
 
 
@@ -81,6 +94,7 @@ class Tower(nn.Module):
         freq_dim: int,
         patch_out_features: int,
         eps: float,
+        kernels: Request,
     ) -> None:
         super().__init__()
         if dim % num_heads:
@@ -92,8 +106,8 @@ class Tower(nn.Module):
         self.text_embedding = nn.Sequential(Linear(text_dim, dim), nn.GELU(approximate="tanh"), Linear(dim, dim))
         self.time_embedding = TimeEmbedding(freq_dim, dim)
         self.time_projection = TimeProjection(dim, MODULATIONS_PER_BLOCK)
-        self.blocks = nn.ModuleList(Block(dim, ffn_dim, num_heads, eps) for _ in range(num_layers))
-        self.head = Head(dim, patch_out_features, eps)
+        self.blocks = nn.ModuleList(Block(dim, ffn_dim, num_heads, eps, kernels) for _ in range(num_layers))
+        self.head = Head(dim, patch_out_features, eps, kernels)
 
     def embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """From timesteps `[b or 1]` in 0..1000: the embedding `[b, d]` for the head and `[b, 6, d]` for the blocks."""
@@ -104,8 +118,3 @@ class Tower(nn.Module):
         """Text rows `[b, m, text_dim]` to `[b, m, d]`; zero rows become rows like any other, and are attended."""
         context: torch.Tensor = self.text_embedding(text)
         return context
-
-
-def rotation_dtype(x: torch.Tensor) -> torch.dtype:
-    """The complex dtype in which tokens of `x`'s dtype are rotated."""
-    return torch.complex128 if x.dtype == torch.float64 else torch.complex64

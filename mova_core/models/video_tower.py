@@ -9,8 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mova_core.models.rope import Grid, video_table
-from mova_core.models.tower import Tower, rotation_dtype
+from kernels.aligned_rope import Rotation
+from kernels.dispatch import Request
+from mova_core.models.layers import wide_dtype
+from mova_core.models.rope import Grid, video_rotation
+from mova_core.models.tower import Tower
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ class PatchEmbedding3d(nn.Conv3d):
 class VideoTower(Tower):
     """Predicts the velocity of video latents."""
 
-    def __init__(self, config: VideoTowerConfig) -> None:
+    def __init__(self, config: VideoTowerConfig, kernels: Request = "auto") -> None:
         super().__init__(
             PatchEmbedding3d(config.in_dim, config.dim, config.patch_size, stride=config.patch_size),
             dim=config.dim,
@@ -65,6 +68,7 @@ class VideoTower(Tower):
             freq_dim=config.freq_dim,
             patch_out_features=config.out_dim * math.prod(config.patch_size),
             eps=config.eps,
+            kernels=kernels,
         )
         self.config = config
 
@@ -85,9 +89,10 @@ class VideoTower(Tower):
         frames, rows, columns = (n // p for n, p in zip(extent, config.patch_size, strict=True))
         return self.patch_embedding(latents), (frames, rows, columns)
 
-    def rotations(self, tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """The self-attention's rotation table for these tokens."""
-        return video_table(grid, self.head_dim, self.config.spatial_rope_scale, tokens.device, rotation_dtype(tokens))
+    def rotation(self, tokens: torch.Tensor, grid: Grid) -> Rotation:
+        """How the self-attention turns these tokens."""
+        scale = self.config.spatial_rope_scale
+        return video_rotation(grid, self.head_dim, scale, tokens.device, wide_dtype(tokens))
 
     def finish(self, tokens: torch.Tensor, time_embedding: torch.Tensor, grid: Grid) -> torch.Tensor:
         """Tokens to the velocity `[b, out_dim, F, h, w]`, in the tokens' dtype."""
@@ -111,7 +116,7 @@ class VideoTower(Tower):
         """
         tokens, grid = self.embed(latents)
         embedding, modulation = self.embed_time(timestep)
-        context, rotations = self.embed_text(text), self.rotations(tokens, grid)
+        context, rotation = self.embed_text(text), self.rotation(tokens, grid)
         for block in self.blocks:
-            tokens = block(tokens, context, modulation, rotations)
+            tokens = block(tokens, context, modulation, rotation)
         return self.finish(tokens, embedding, grid)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kernels.aligned_rope.reference import rotate_interleaved
 from mova_core.diffusion.flow import noised
 from mova_core.diffusion.guidance import Guidance, guided_velocity
 from mova_core.diffusion.schedule import PairedSchedule, Point, paired_schedule, snapped_as_released, training_grid
@@ -27,7 +28,7 @@ from mova_core.models.bridge import Bridge, BridgeConfig, interaction_layers
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
 from mova_core.models.layers import sinusoid
 from mova_core.models.layout import component_config
-from mova_core.models.rope import aligned_tables, audio_table, rotate_interleaved, video_table
+from mova_core.models.rope import aligned_rotations, audio_rotation, video_rotation
 from mova_core.models.tower import Tower
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
 from mova_core.models.weights import load_model
@@ -106,13 +107,13 @@ def check_rope(case: Mapping[str, Any], tensors: Tensors) -> None:
         split = (head_dim - 2 * third, third, third)
         for axis, name in enumerate("fhw"):
             grid = tuple(64 if own == axis else 1 for own in range(3))
-            table = video_table(grid, head_dim, 1.0, CPU, torch.complex128)  # type: ignore[arg-type]  # three axes
-            own = table.split([width // 2 for width in split], dim=-1)[axis]
+            rotation = video_rotation(grid, head_dim, 1.0, CPU, torch.float64)  # type: ignore[arg-type]  # three axes
+            own = rotation.unit_by_token.split([width // 2 for width in split], dim=-1)[axis]
             assert_close(own, as_complex(tensors[f"video3d.hd{head_dim}.{name}"]), TABLE_TOLERANCE, name)
         for scheme in ("dac", "oobleck"):
             expected = [as_complex(tensors[f"audio_{scheme}.hd{head_dim}.{part}"]) for part in range(3)]
-            table = audio_table(64, head_dim, scheme, CPU, torch.complex128)
-            assert_close(table, torch.cat(expected, dim=-1), TABLE_TOLERANCE, scheme)
+            rotation = audio_rotation(64, head_dim, scheme, CPU, torch.float64)
+            assert_close(rotation.unit_by_token, torch.cat(expected, dim=-1), TABLE_TOLERANCE, scheme)
         x = tensors[f"apply.hd{head_dim}.x"]
         table = as_complex(tensors[f"apply.hd{head_dim}.freqs"])[:, 0]
         rotated = rotate_interleaved(x.unflatten(-1, (-1, head_dim)), table.to(torch.complex64)).flatten(2)
@@ -138,12 +139,13 @@ def check_bridge(case: Mapping[str, Any], tensors: Tensors) -> None:
     assert list(bridge.layers) == case["interaction_layers"]
     visual, audio = tensors["visual"], tensors["audio"]
     grid = tuple(case["grid"])
-    tables = bridge.tables(grid, case["audio_steps"], case["fps"], like=visual)  # type: ignore[arg-type]  # three axes
-    for found, modality in zip(tables, "va", strict=True):
+    rotations = bridge.rotations(grid, case["audio_steps"], case["fps"], like=visual)  # type: ignore[arg-type]  # three axes
+    for found, modality in zip(rotations, "va", strict=True):
         assert (found is None) != config.apply_cross_rope
         if found is not None:
-            assert_close(found[0], tensors[f"cos_{modality}"][0], SINGLE_TABLE_TOLERANCE)
-            assert_close(found[1], tensors[f"sin_{modality}"][0], SINGLE_TABLE_TOLERANCE)
+            cos, sin = (table.repeat(1, 2) for table in found.by_token)
+            assert_close(cos, tensors[f"cos_{modality}"][0], SINGLE_TABLE_TOLERANCE)
+            assert_close(sin, tensors[f"sin_{modality}"][0], SINGLE_TABLE_TOLERANCE)
     scales = {"s0": (0.0, 0.0), "s05": (0.5, 0.5), "s1": (1.0, 1.0), "none": (None, None)}
     scales |= {"a05_v1": (0.5, 1.0), "a1_v0": (1.0, 0.0)}
     for name in {key.rsplit(".", 1)[0] for key in case["expected"]}:
@@ -153,7 +155,7 @@ def check_bridge(case: Mapping[str, Any], tensors: Tensors) -> None:
             int(layer.removeprefix("layer")),
             visual,
             audio,
-            tables,
+            rotations,
             grid[0],
             audio_to_video_scale=to_video,
             video_to_audio_scale=to_audio,
@@ -165,7 +167,7 @@ def check_bridge(case: Mapping[str, Any], tensors: Tensors) -> None:
 def check_aligned_tables(case: Mapping[str, Any], tensors: Tensors) -> None:
     for key, config in case["config"].items():
         for dtype, suffix in ((torch.float32, ""), (torch.bfloat16, "_bf16")):
-            video, audio = aligned_tables(
+            video, audio = aligned_rotations(
                 tuple(config["grid_size"]),
                 config["audio_steps"],
                 config["head_dim"],
@@ -175,8 +177,9 @@ def check_aligned_tables(case: Mapping[str, Any], tensors: Tensors) -> None:
                 CPU,
                 dtype,
             )
-            for name, found in (("cos_v", video[0]), ("sin_v", video[1]), ("cos_a", audio[0]), ("sin_a", audio[1])):
-                stored = f"{key}.{name}{suffix}"
+            found_tables = zip(("cos_v", "sin_v", "cos_a", "sin_a"), (*video.by_token, *audio.by_token), strict=True)
+            for name, half in found_tables:
+                stored, found = f"{key}.{name}{suffix}", half.repeat(1, 2)
                 if stored in tensors:
                     assert found.dtype == dtype
                     one_step = torch.finfo(dtype).eps if dtype == torch.bfloat16 else SINGLE_TABLE_TOLERANCE

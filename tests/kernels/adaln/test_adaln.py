@@ -101,7 +101,8 @@ def test_tracing_meets_one_graph() -> None:
         return gated_residual(x, modulated_norm(x, shift, scale, eps=1e-6, backend="triton"), scale, backend="triton")
 
     with torch.no_grad():
-        explained = torch._dynamo.explain(block)(torch.ones(2, 3, 6), torch.ones(2, 1, 6), torch.ones(2, 1, 6))
+        x, row = torch.ones(2, 3, 6, device=DEVICE), torch.ones(2, 1, 6, device=DEVICE)
+        explained = torch._dynamo.explain(block)(x, row, row)
     assert explained.graph_break_count == 0
     assert explained.graph_count == 1
 

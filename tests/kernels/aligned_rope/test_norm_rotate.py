@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from kernels.aligned_rope import norm_rotate, rotation_from_angles
 from kernels.aligned_rope.operator import norm_rotate_backward_op, norm_rotate_op
-from kernels.aligned_rope.rotation import Rotation, spread
+from kernels.aligned_rope.rotation import Rotation
 from kernels.aligned_rope.subject import NormRotate
-from kernels.cases import Case, NormRotateShape
+from kernels.cases import Case, Layout, NormRotateShape
 from kernels.testing import compare, device_under_test, surrounded
 
 DEVICE = device_under_test()
@@ -86,7 +86,7 @@ def test_tracing_meets_one_graph() -> None:
         rotation = Rotation(cos, sin, (3, 2, 1), (4, 0, 0), "halves")
         return norm_rotate(2 * x, weight, rotation, num_heads=3, eps=1e-6, backend="triton").sum(dim=1)
 
-    x, weight, table = torch.ones(2, 6, 24), torch.ones(24), torch.ones(3, 4)
+    x, weight, table = (torch.ones(shape, device=DEVICE) for shape in ((2, 6, 24), (24,), (3, 4)))
     with torch.no_grad():
         explained = torch._dynamo.explain(attend)(x, weight, table, table)
     assert explained.graph_break_count == 0
@@ -94,38 +94,39 @@ def test_tracing_meets_one_graph() -> None:
 
 
 def test_a_part_of_a_clip_is_turned_as_in_the_whole() -> None:
-    rotation = rotation_from_angles((torch.arange(12.0).view(3, 4),), (3, 2, 1), "interleaved")
-    x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0))
+    rotation = rotation_from_angles((torch.arange(12.0).view(3, 4),), (3, 2, 1), "interleaved", device=DEVICE)
+    x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    weight = torch.ones(8, device=DEVICE)
     for backend in ("reference", "triton"):
-        whole = norm_rotate(x, torch.ones(8), rotation, num_heads=1, eps=1e-6, backend=backend)  # type: ignore[arg-type]  # a literal
+        whole = norm_rotate(x, weight, rotation, num_heads=1, eps=1e-6, backend=backend)  # type: ignore[arg-type]  # a literal
         part = norm_rotate(
             x[:, 2:5],
-            torch.ones(8),
+            weight,
             rotation,
             num_heads=1,
             eps=1e-6,
             first_token=2,
             backend=backend,  # type: ignore[arg-type]  # a literal
         )
-        assert torch.equal(part, whole[:, 2:5])
+        torch.testing.assert_close(part, whole[:, 2:5])
 
 
 def test_known_answer_of_both_layouts() -> None:
     """A quarter turn takes the first of a pair to the second; the norm of (1, 0, 0, 0) makes 1 into 2."""
     for layout, place in (("halves", 2), ("interleaved", 1)):
-        rotation = rotation_from_angles((torch.full((1, 2), torch.pi / 2),), (1, 1, 1), layout)  # type: ignore[arg-type]  # a literal
-        x = torch.tensor([[[1.0, 0, 0, 0]]])
+        rotation = rotation_from_angles((torch.full((1, 2), torch.pi / 2),), (1, 1, 1), layout, device=DEVICE)  # type: ignore[arg-type]  # a literal
+        x = torch.tensor([[[1.0, 0, 0, 0]]], device=DEVICE)
         for backend in ("reference", "triton"):
-            y = norm_rotate(x, torch.ones(4), rotation, num_heads=1, eps=0.0, backend=backend)  # type: ignore[arg-type]  # a literal
+            y = norm_rotate(x, torch.ones_like(x[0, 0]), rotation, num_heads=1, eps=0.0, backend=backend)  # type: ignore[arg-type]  # a literal
             expected = torch.zeros(4)
             expected[place] = 2
-            torch.testing.assert_close(y[0, 0, 0], expected)
+            torch.testing.assert_close(y[0, 0, 0].cpu(), expected)
 
 
 def test_axes_turn_their_own_pairs() -> None:
     axes = (torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0], [4.0]]), torch.tensor([[0.0], [8.0]]))
     rotation = rotation_from_angles(axes, (2, 3, 2), "interleaved", torch.float64)
-    cos, sin = spread(rotation, 0, 12)
+    cos, sin = rotation.by_token
     angles = torch.stack([torch.tensor([f, 2.0 * r, 8.0 * c]) for f in range(2) for r in range(3) for c in range(2)])
     torch.testing.assert_close(cos, angles.cos().double(), atol=1e-6, rtol=0)
     torch.testing.assert_close(sin, angles.sin().double(), atol=1e-6, rtol=0)
@@ -146,3 +147,24 @@ def test_shapes_that_do_not_fit_are_refused_with_both_numbers() -> None:
         call(rotation, grid=(4, 1, 1))
     with pytest.raises(ValueError, match="2 axes, expected 3"):
         norm_rotate(x[0], weight, rotation, num_heads=2, eps=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["halves", "interleaved"])
+def test_the_reference_has_the_formulas_output_and_gradients(layout: Layout) -> None:
+    """Its eager path has passes and a gradient of its own; a compiler gets the formula as it is written."""
+    generator = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(2, 6, 24, generator=generator, dtype=torch.float64) for _ in range(2))
+    weight, angles = torch.rand(24, generator=generator, dtype=torch.float64), torch.rand(3, 4, generator=generator)
+    rotation = rotation_from_angles((angles.double(),), (3, 2, 1), layout, torch.float64)
+    leaves = x.requires_grad_(), weight.requires_grad_()
+
+    def run() -> tuple[torch.Tensor, ...]:
+        y = norm_rotate(x, weight, rotation, num_heads=3, eps=1e-6)
+        return y, *torch.autograd.grad(y, leaves, grad.view(y.shape))
+
+    eager = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        formula = run()
+    for found, expected in zip(eager, formula, strict=True):
+        torch.testing.assert_close(found, expected)

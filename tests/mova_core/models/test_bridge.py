@@ -24,8 +24,8 @@ def exchange(
     bridge: Bridge, tokens: tuple[torch.Tensor, torch.Tensor], layer: int = 0, **scales: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     video, audio = tokens
-    tables = bridge.tables(GRID, audio.shape[1], 24.0, like=video)
-    changed: tuple[torch.Tensor, torch.Tensor] = bridge(layer, video, audio, tables, GRID[0], **scales)
+    rotations = bridge.rotations(GRID, audio.shape[1], 24.0, like=video)
+    changed: tuple[torch.Tensor, torch.Tensor] = bridge(layer, video, audio, rotations, GRID[0], **scales)
     return changed
 
 

@@ -159,7 +159,7 @@ def test_a_bridge_for_other_towers_is_refused(tiny_config: DualTowerConfig) -> N
         DualTower(wrong)
 
 
-def test_the_backend_of_the_bridge_is_said(
+def test_the_backend_of_every_operator_is_said(
     make_model: Callable[..., DualTower],
     batch: Batch,
     caplog: pytest.LogCaptureFixture,
@@ -168,7 +168,12 @@ def test_the_backend_of_the_bridge_is_said(
     monkeypatch.setattr("kernels.dispatch._said", set())
     with caplog.at_level(logging.INFO, logger="kernels"):
         run(make_model(), batch)
-    assert sorted(message.split(":")[0] for message in caplog.messages) == ["aligned_rope", "bridge_attention"]
+    assert sorted(message.split(":")[0] for message in caplog.messages) == [
+        "bridge_attention",
+        "gated_residual",
+        "modulated_norm",
+        "norm_rotate",
+    ]
 
 
 def test_full_size_parameter_counts() -> None:

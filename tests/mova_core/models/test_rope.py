@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kernels.aligned_rope import norm_rotate
 from mova_core.models.rope import (
-    aligned_tables,
-    audio_table,
-    rotate_interleaved,
+    aligned_rotations,
+    audio_rotation,
     spread_over_audio,
     video_positions,
-    video_table,
+    video_rotation,
 )
 
 CPU = torch.device("cpu")
@@ -27,9 +27,8 @@ def test_video_frame_lies_at_s_times_its_index_on_the_audio_clock() -> None:
 
 
 def test_frame_three_and_audio_token_twenty_five_share_their_rotation() -> None:
-    (video_cos, video_sin), (audio_cos, audio_sin) = aligned_tables(
-        (4, 2, 3), 30, 12, FPS, AUDIO_HZ, False, CPU, torch.float32
-    )
+    video, audio = aligned_rotations((4, 2, 3), 30, 12, FPS, AUDIO_HZ, False, CPU, torch.float32)
+    (video_cos, video_sin), (audio_cos, audio_sin) = video.by_token, audio.by_token
     frame = slice(3 * 6, 4 * 6)
     torch.testing.assert_close(video_cos[frame], audio_cos[25].expand(6, -1), rtol=0, atol=1e-5)
     torch.testing.assert_close(video_sin[frame], audio_sin[25].expand(6, -1), rtol=0, atol=1e-5)
@@ -41,14 +40,14 @@ def test_first_frame_bias_moves_later_frames_to_where_they_start() -> None:
 
 
 def test_halved_spatial_scale_puts_a_doubled_grid_on_the_trained_positions() -> None:
-    trained = video_table((2, 3, 4), 12, 1.0, CPU, torch.complex64).view(2, 3, 4, 6)
-    doubled = video_table((2, 6, 8), 12, 0.5, CPU, torch.complex64).view(2, 6, 8, 6)
+    trained = video_rotation((2, 3, 4), 12, 1.0, CPU, torch.float32).unit_by_token.view(2, 3, 4, 6)
+    doubled = video_rotation((2, 6, 8), 12, 0.5, CPU, torch.float32).unit_by_token.view(2, 6, 8, 6)
     assert torch.equal(doubled[:, ::2, ::2], trained)
     assert not torch.equal(doubled[:, 1::2, 1::2], trained)
 
 
-def test_video_table_runs_over_columns_first_and_splits_the_head() -> None:
-    table = video_table((2, 2, 2), 12, 1.0, CPU, torch.complex128)
+def test_video_rotation_runs_over_columns_first_and_splits_the_head() -> None:
+    table = video_rotation((2, 2, 2), 12, 1.0, CPU, torch.float64).unit_by_token
     moved = [(table[token] != table[0]).nonzero().flatten().tolist() for token in (1, 2, 4)]
     assert moved == [[4, 5], [2, 3], [0, 1]]
 
@@ -56,23 +55,14 @@ def test_video_table_runs_over_columns_first_and_splits_the_head() -> None:
 @pytest.mark.parametrize("head_dim", [16, 64])
 def test_head_dims_that_split_a_pair_are_refused(head_dim: int) -> None:
     with pytest.raises(ValueError, match=f"head_dim is {head_dim}"):
-        video_table((1, 1, 1), head_dim, 1.0, CPU, torch.complex64)
-
-
-def test_rotation_turns_neighbouring_channels_and_keeps_the_dtype() -> None:
-    x = torch.zeros(1, 2, 1, 4, dtype=torch.bfloat16)
-    x[..., 0] = 1.0
-    table = torch.tensor([[1.0, 1.0], [1j, 1.0]], dtype=torch.complex64)
-    rotated = rotate_interleaved(x, table)
-    assert rotated.dtype == torch.bfloat16
-    assert rotated[0, :, 0].tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+        video_rotation((1, 1, 1), head_dim, 1.0, CPU, torch.float32)
 
 
 def test_oobleck_scheme_turns_the_first_part_of_the_head_only() -> None:
-    table = audio_table(5, 12, "oobleck", CPU, torch.complex128)
+    table = audio_rotation(5, 12, "oobleck", CPU, torch.float64).unit_by_token
     assert torch.equal(table[:, 2:], torch.ones(5, 4, dtype=torch.complex128))
     assert (table[1:, 0] != 1).all()
-    dac = audio_table(5, 12, "dac", CPU, torch.complex128)
+    dac = audio_rotation(5, 12, "dac", CPU, torch.float64).unit_by_token
     assert (dac[1:] != 1).all()
 
 
@@ -83,8 +73,14 @@ def test_frames_spread_evenly_over_audio() -> None:
 
 
 def test_a_table_first_made_while_sampling_serves_training() -> None:
-    x = torch.randn(1, 7, 1, 12, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        rotation = audio_rotation(7, 12, "dac", CPU, torch.float32)
+        return norm_rotate(x, torch.ones(12), rotation, num_heads=1, eps=1e-6)
+
+    audio_rotation.cache_clear()
+    x = torch.randn(1, 7, 12, generator=torch.Generator().manual_seed(0), requires_grad=True)
     with torch.inference_mode():
-        audio_table(7, 12, "dac", CPU, torch.complex64)
-    rotate_interleaved(x, audio_table(7, 12, "dac", CPU, torch.complex64)).sum().backward()
+        turned_while_sampling = turned(x)
+    turned(x).sum().backward()
+    assert not turned_while_sampling.requires_grad
     assert x.grad is not None

@@ -1,6 +1,7 @@
 """Kernels under test run in Triton's interpreter on the CPU, unless the caller asked for a GPU (TRITON_INTERPRET=0).
 
-The variable must stand before a kernel is imported, so it is set when this file is collected.
+The variable must stand before anything imports Triton, whose own functions are made for one or the other then; so it
+is set here, where pytest begins, and not beside the kernels' tests.
 """
 
 from __future__ import annotations
