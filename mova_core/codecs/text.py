@@ -7,12 +7,14 @@ release. Prompts are cut at `max_tokens`, which the tokenizer's own `model_max_l
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import ftfy
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -94,8 +96,8 @@ class _TransformersTextEncoder:
         return states
 
     def _tokens(self, prompts: list[str], **options: Any) -> list[list[int]]:
-        plain = [" ".join(prompt.split()) for prompt in prompts]
-        token_ids: list[list[int]] = self.tokenizer(plain, verbose=False, **options)["input_ids"]
+        cleaned = [clean_prompt(prompt) for prompt in prompts]
+        token_ids: list[list[int]] = self.tokenizer(cleaned, verbose=False, **options)["input_ids"]
         return token_ids
 
     def _batch_states(self, tokens: list[list[int]], longest: int) -> Tensor:
@@ -144,6 +146,12 @@ class Umt5TextEncoder(_TransformersTextEncoder):
     def _own_limit(self) -> int:
         # Some T5 tokenizers state a limit of 10^30; the release cuts at 512.
         return min(super()._own_limit(), RELEASE_MAX_TOKENS)
+
+
+def clean_prompt(prompt: str) -> str:
+    """A prompt as the released pipeline reads it: mojibake mended, HTML entities resolved (twice, for those that were
+    escaped again), any run of white space one blank."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
 
 
 def _load(model_class: str, model_folder: Path, tokenizer_folder: Path) -> tuple[Any, Any]:

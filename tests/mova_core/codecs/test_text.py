@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from mova_core.codecs.base import load_text_encoder
-from mova_core.codecs.text import MiniLmTextEncoder, Umt5TextEncoder
+from mova_core.codecs.text import MiniLmTextEncoder, Umt5TextEncoder, clean_prompt
 from mova_core.errors import UserError
 
 PROMPT = "A red lamp flashes in front of a green wall; a small high bell rings."
@@ -116,3 +116,20 @@ def test_a_damaged_folder_is_the_users_to_mend(tmp_path: Path, damage: str) -> N
         (tmp_path / name).write_bytes(b"?")
     with pytest.raises(UserError, match="does not load"):
         load_text_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cleaned"),
+    [
+        ("  a dog\n\tbarks  ", "a dog barks"),
+        ("Tom &amp; Jerry", "Tom & Jerry"),
+        ("a &amp;lt;sign&amp;gt;", "a <sign>"),
+        ("caf\u00c3\u00a9", "caf\u00e9"),
+        ("\u201cHello\u201d", '"Hello"'),
+        ("a\u00a0b\u3000c", "a b c"),
+        ("", ""),
+        ("\u4f4e\u8d28\u91cf", "\u4f4e\u8d28\u91cf"),
+    ],
+)
+def test_prompts_are_cleaned_as_the_released_pipeline_does(prompt: str, cleaned: str) -> None:
+    assert clean_prompt(prompt) == cleaned

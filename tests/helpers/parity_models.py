@@ -1,0 +1,228 @@
+"""Towers, Bridge, rotary tables, joint steps and training steps against their recordings."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from parity_recordings import (
+    CPU,
+    FOLDER,
+    GRADIENT_TOLERANCE,
+    LOSS_TOLERANCE,
+    MODULE_TOLERANCE,
+    SCHEDULE_TOLERANCE,
+    SINGLE_TABLE_TOLERANCE,
+    TABLE_TOLERANCE,
+    Case,
+    Tensors,
+    as_complex,
+    assert_agrees,
+    assert_close,
+    padded,
+    weights_of,
+)
+
+from kernels.aligned_rope.reference import rotate_interleaved
+from mova_core.diffusion.flow import noised
+from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
+from mova_core.models.bridge import Bridge, BridgeConfig, interaction_layers
+from mova_core.models.dual_tower import DualTower, DualTowerConfig
+from mova_core.models.layers import sinusoid
+from mova_core.models.layout import component_config
+from mova_core.models.rope import aligned_rotations, audio_rotation, video_rotation
+from mova_core.models.tower import Tower
+from mova_core.models.video_tower import VideoTower, VideoTowerConfig
+from mova_core.models.weights import load_model
+
+
+def tower_of(case: Case, tensors: Tensors) -> Tower:
+    weights = weights_of(tensors)
+    tower = (
+        VideoTower(component_config(VideoTowerConfig, case["config"]))
+        if "video" in case["kind"]
+        else AudioTower(component_config(AudioTowerConfig, case["config"]))
+    )
+    tower.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+    return tower
+
+
+@torch.no_grad()
+def check_tower(case: Case, tensors: Tensors) -> None:
+    out = tower_of(case, tensors)(tensors["x"], tensors["timestep"], tensors["context"])
+    assert_agrees(out, tensors, "out")
+    if "out_fp64" in tensors:
+        tower = tower_of(case, tensors).double()
+        exact = tower(tensors["x"].double(), tensors["timestep"].double(), tensors["context"].double())
+        assert_close(exact, tensors["out_fp64"], 1e-9, "output in float64")
+
+
+def check_rope(case: Case, tensors: Tensors) -> None:
+    for head_dim in case["config"]["head_dims"]:
+        third = head_dim // 3
+        split = (head_dim - 2 * third, third, third)
+        for axis, name in enumerate("fhw"):
+            grid = tuple(64 if own == axis else 1 for own in range(3))
+            rotation = video_rotation(grid, head_dim, 1.0, CPU, torch.float64)  # type: ignore[arg-type]  # three axes
+            own = rotation.unit_by_token.split([width // 2 for width in split], dim=-1)[axis]
+            assert_close(own, as_complex(tensors[f"video3d.hd{head_dim}.{name}"]), TABLE_TOLERANCE, name)
+        for scheme in ("dac", "oobleck"):
+            expected = [as_complex(tensors[f"audio_{scheme}.hd{head_dim}.{part}"]) for part in range(3)]
+            rotation = audio_rotation(64, head_dim, scheme, CPU, torch.float64)
+            assert_close(rotation.unit_by_token, torch.cat(expected, dim=-1), TABLE_TOLERANCE, scheme)
+        x = tensors[f"apply.hd{head_dim}.x"]
+        table = as_complex(tensors[f"apply.hd{head_dim}.freqs"])[:, 0]
+        rotated = rotate_interleaved(x.unflatten(-1, (-1, head_dim)), table.to(torch.complex64)).flatten(2)
+        assert_close(rotated, tensors[f"apply.hd{head_dim}.out"], SINGLE_TABLE_TOLERANCE)
+    for dim in (32, 256):
+        assert_close(
+            sinusoid(tensors[f"sinusoid.d{dim}.t"], dim), tensors[f"sinusoid.d{dim}.out_fp64"], TABLE_TOLERANCE
+        )
+
+
+def check_interaction_layers(case: Case, tensors: Tensors) -> None:
+    for key, expected in case["expected"].items():
+        depths, strategy = key.split(":")
+        visual, audio = map(int, depths.split("x"))
+        assert interaction_layers(strategy, visual, audio) == tuple(expected), key
+
+
+@torch.no_grad()
+def check_bridge(case: Case, tensors: Tensors) -> None:
+    config = component_config(BridgeConfig, case["config"])
+    weights = weights_of(tensors)
+    bridge = Bridge(config).to(next(iter(weights.values())).dtype)
+    bridge.load_state_dict(weights)
+    assert list(bridge.layers) == case["interaction_layers"]
+    visual, audio = tensors["visual"], tensors["audio"]
+    grid = tuple(case["grid"])
+    rotations = bridge.rotations(grid, case["audio_steps"], case["fps"], like=visual)  # type: ignore[arg-type]  # three axes
+    for found, modality in zip(rotations, "va", strict=True):
+        assert (found is None) != config.apply_cross_rope
+        if found is not None:
+            for half, kind in zip(found.by_token, ("cos", "sin"), strict=True):
+                table = half.repeat(1, 2)
+                recorded = tensors[f"{kind}_{modality}"][0]
+                step = torch.finfo(table.dtype).eps if table.dtype == torch.bfloat16 else SINGLE_TABLE_TOLERANCE
+                assert_close(table, recorded, step, f"{kind} {modality}")
+    for name in {key.rsplit(".", 1)[0] for key in case["expected"]}:
+        _, layer, scale = name.split(".")
+        to_video, to_audio = recorded_scales(scale)
+        found = bridge(
+            int(layer.removeprefix("layer")),
+            visual,
+            audio,
+            rotations,
+            grid[0],
+            audio_to_video_scale=to_video,
+            video_to_audio_scale=to_audio,
+        )
+        assert_agrees(found[0], tensors, f"{name}.visual")
+        assert_agrees(found[1], tensors, f"{name}.audio")
+
+
+def recorded_scales(name: str) -> tuple[float | None, float | None]:
+    """Factors on what goes to (video, audio) from a case's name: `none`, `s05` for 0.5, `a05_v1` for 0.5 and 1."""
+
+    def number(digits: str) -> float:
+        return float(f"{digits[0]}.{digits[1:] or 0}")
+
+    if name == "none":
+        return None, None
+    if one := re.fullmatch(r"s(\d+)", name):
+        return number(one[1]), number(one[1])
+    both = re.fullmatch(r"a(\d+)_v(\d+)", name)
+    assert both, f"no reading of the scale {name}"
+    return number(both[1]), number(both[2])
+
+
+def check_aligned_tables(case: Case, tensors: Tensors) -> None:
+    for key, config in case["config"].items():
+        for dtype, suffix in ((torch.float32, ""), (torch.bfloat16, "_bf16")):
+            video, audio = aligned_rotations(
+                tuple(config["grid_size"]),
+                config["audio_steps"],
+                config["head_dim"],
+                config["video_fps"],
+                config["audio_fps"],
+                config["first_frame_bias"],
+                CPU,
+                dtype,
+            )
+            halves = zip(("cos_v", "sin_v", "cos_a", "sin_a"), (*video.by_token, *audio.by_token), strict=True)
+            for name, half in halves:
+                stored, found = f"{key}.{name}{suffix}", half.repeat(1, 2)
+                if stored in tensors:
+                    assert found.dtype == dtype
+                    one_step = torch.finfo(dtype).eps if dtype == torch.bfloat16 else SINGLE_TABLE_TOLERANCE
+                    assert_close(found, tensors[stored][0], one_step, stored)
+
+
+def joint_model(case: Case, tensors: Tensors) -> DualTower:
+    dtype = tensors["visual_latents"].dtype
+    if case["weights_from_checkpoint"]:
+        return load_model(FOLDER / case["weights_from_checkpoint"], dtype=dtype)
+    model = DualTower(
+        DualTowerConfig(
+            component_config(VideoTowerConfig, case["config"][case["visual_dit"]]),
+            component_config(AudioTowerConfig, case["config"]["audio_dit"]),
+            component_config(BridgeConfig, case["config"]["dual_tower_bridge"]),
+            num_experts=1,
+        )
+    )
+    weights = {name.replace("video_dit_2.", "video_dit."): value for name, value in weights_of(tensors).items()}
+    model.to(dtype).load_state_dict(weights)
+    return model
+
+
+@torch.no_grad()
+def check_joint_step(case: Case, tensors: Tensors) -> None:
+    model = joint_model(case, tensors)
+    latents, noisy = tensors["visual_latents"], model.config.video.out_dim
+    video, audio = model(
+        latents[:, :noisy],
+        latents[:, noisy:] if latents.shape[1] > noisy else None,
+        tensors["audio_latents"],
+        tensors["timestep"],
+        tensors.get("audio_timestep", tensors["timestep"]),
+        tensors["context"],
+        expert="low_noise" if case["visual_dit"] == "video_dit_2" else "high_noise",
+        video_fps=case["video_fps"],
+    )
+    assert_agrees(video, tensors, "out_visual")
+    assert_agrees(audio, tensors, "out_audio")
+
+
+def check_training_step(case: Case, tensors: Tensors) -> None:
+    """Noising, the joint forward, the release's loss (both modalities weigh 1) and every parameter's gradient."""
+    model = load_model(FOLDER / case["inputs"]["checkpoint"])
+    sigma = {"video": tensors["timestep"] / 1000, "audio": tensors["audio_timestep"] / 1000}
+    noisy = {m: noised(tensors[f"{m}_latents"], tensors[f"{m}_noise"], sigma[m]) for m in ("video", "audio")}
+    predicted = model(
+        noisy["video"],
+        tensors["y"],
+        noisy["audio"],
+        tensors["timestep"],
+        tensors["audio_timestep"],
+        padded(tensors["context_valid"]),
+        expert="low_noise" if case["expert"] == "video_dit_2" else "high_noise",
+        video_fps=case["inputs"]["video_fps"],
+    )
+    losses = []
+    for modality, velocity in zip(("video", "audio"), predicted, strict=True):
+        assert_close(noisy[modality], tensors[f"noisy_{modality}"], SCHEDULE_TOLERANCE)
+        assert_close(velocity, tensors[f"pred_{modality}"], MODULE_TOLERANCE)
+        target = tensors[f"{modality}_noise"] - tensors[f"{modality}_latents"]
+        losses.append((velocity - target).square().mean())
+        assert losses[-1].item() == pytest.approx(tensors[f"{modality}_loss"].item(), rel=LOSS_TOLERANCE)
+    loss = losses[0] + losses[1]
+    assert loss.item() == pytest.approx(tensors["loss"].item(), rel=LOSS_TOLERANCE)
+    loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    for name, expected in weights_of(tensors, "grad.").items():
+        assert_close(gradients[name], expected, GRADIENT_TOLERANCE, f"gradient of {name}")
+    assert gradients.keys() == case["grad_norms_fp64"].keys()
+    for name, norm in case["grad_norms_fp64"].items():
+        assert math.isclose(float(gradients[name].norm()), norm, rel_tol=GRADIENT_TOLERANCE, abs_tol=1e-7), name

@@ -1,0 +1,193 @@
+"""Noise schedules, solver steps and whole runs of the pipeline against their recordings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from parity_recordings import (
+    FOLDER,
+    LATENT_TOLERANCE,
+    MEDIA_TOLERANCE,
+    SCHEDULE_TOLERANCE,
+    Case,
+    Tensors,
+    assert_close,
+    padded,
+    weights_of,
+)
+from PIL import Image
+
+from mova_core.diffusion.flow import Pair, noised
+from mova_core.diffusion.guidance import Guidance, guided_velocity
+from mova_core.diffusion.schedule import PairedSchedule, Point, paired_schedule, snapped_as_released, training_grid
+from mova_core.diffusion.solvers import Euler, integrate
+from mova_core.inference.clip_inputs import ClipInputs
+from mova_core.inference.denoising import StepState
+from mova_core.inference.inputs import Settings
+from mova_core.inference.pipeline import MovaPipeline
+from mova_core.models.weights import load_model
+
+
+def check_schedules(case: Case, tensors: Tensors) -> None:
+    for key, config in case["config"].items():
+        check_schedule(config, weights_of(tensors, f"{key}."))
+
+
+def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
+    """The recorded loss weights over timesteps are not checked: the report's loss has none, nor has the release's."""
+    extra = config.get("extra_one_step", False)
+    overrides = config.get("set_kwargs", {})
+    pair = config.get("pair", {})
+    shift = overrides.get("shift", config["shift"])
+    schedule = paired_schedule(
+        config["steps"],
+        video_shift=pair.get("visual_shift", shift),
+        audio_shift=pair.get("audio_shift", shift),
+        strength=overrides.get("denoising_strength", 1.0),
+        extra_one_step=extra,
+    )
+    found = torch.tensor([[p.video_sigma, p.audio_sigma, p.video_timestep, p.audio_timestep] for p in schedule.points])
+    assert_close(found[:-1, :2], tensors["pairs_sigmas"], SCHEDULE_TOLERANCE)
+    assert_close(found[:-1, 2:], tensors["pairs_timesteps"], SCHEDULE_TOLERANCE)
+    assert found[-1].tolist() == [0, 0, 0, 0]
+    if not pair:
+        assert_close(found[:-1, 0], tensors["sigmas"], SCHEDULE_TOLERANCE)
+        assert_close(found[:-1, 2], tensors["timesteps"], SCHEDULE_TOLERANCE)
+
+    grid = training_grid(config["shift"], extra)
+    assert_close(grid, tensors["train_sigmas"], SCHEDULE_TOLERANCE)
+    assert_close(grid * 1000, tensors["train_timesteps"], SCHEDULE_TOLERANCE)
+    assert_close(grid * 1000, tensors["training_timesteps"], SCHEDULE_TOLERANCE)
+    assert int((grid * 1000 >= 900).sum()) == config["n_train_ts_ge_900"]
+
+    snapped = snapped_as_released(schedule, grid)
+    x, v = tensors["step_x"], tensors["step_v"]
+    final = integrate(lambda latents, point: (v, v), (x, x), snapped, Euler())
+    for column, sigmas in enumerate(zip(*((p.video_sigma, p.audio_sigma) for p in snapped.points), strict=True)):
+        recorded = tensors["sigma_from_to"][column]
+        assert_close(torch.tensor(sigmas[:-1]), recorded[:, 0], SCHEDULE_TOLERANCE, "sigma before the step")
+        assert_close(torch.tensor(sigmas[1:]), recorded[:, 1], SCHEDULE_TOLERANCE, "sigma after the step")
+        assert_close(final[column], tensors[f"step_final_col{column}"], SCHEDULE_TOLERANCE, "all steps")
+
+    # The release steps and noises on the unpaired schedule.
+    single = paired_schedule(
+        config["steps"],
+        video_shift=shift,
+        audio_shift=shift,
+        strength=overrides.get("denoising_strength", 1.0),
+        extra_one_step=extra,
+    )
+    start, end = single.points[config["steps"] // 2 : config["steps"] // 2 + 2]
+    stepped, _ = Euler().advance(lambda latents, point: (v, v), (x, x), start, end)
+    assert_close(stepped, tensors["plain_step"], SCHEDULE_TOLERANCE, "one step")
+    sigma = torch.tensor([single.points[config["steps"] // 3].video_sigma])
+    assert_close(noised(x, v, sigma), tensors["add_noise"], SCHEDULE_TOLERANCE, "noised")
+
+
+@torch.no_grad()
+def check_denoising(case: Case, tensors: Tensors) -> None:
+    """Schedule, experts, guidance and solver, from the recorded noise, condition and embeddings to the last latents."""
+    inputs = case["inputs"]
+    model = load_model(FOLDER / inputs["checkpoint"])
+    scheduler = json.loads((FOLDER / inputs["checkpoint"] / "scheduler" / "scheduler_config.json").read_text())
+    shifts = inputs["pair_postprocess"] or {"visual_shift": scheduler["shift"], "audio_shift": scheduler["shift"]}
+    exact = paired_schedule(
+        inputs["num_inference_steps"],
+        video_shift=shifts["visual_shift"],
+        audio_shift=shifts["audio_shift"],
+        extra_one_step=scheduler["extra_one_step"],
+    )
+    schedule: PairedSchedule = snapped_as_released(
+        exact, training_grid(scheduler["shift"], scheduler["extra_one_step"])
+    )
+    prompt, empty = padded(tensors["prompt_embeds_valid"]), padded(tensors["negative_embeds_valid"])
+    guidance = Guidance.both(inputs["cfg_scale"])
+    experts: list[str] = []
+
+    def evaluate(latents: Pair, point: Point) -> Pair:
+        expert = model.expert_at(point.video_timestep)
+        experts.append("video_dit_2" if expert == "low_noise" else "video_dit")
+
+        def joint(
+            video: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: torch.Tensor | bool, copies: int
+        ) -> Pair:
+            return model(
+                video,
+                tensors["condition"].repeat(copies, 1, 1, 1, 1),
+                audio,
+                torch.tensor([point.video_timestep]),
+                torch.tensor([point.audio_timestep]),
+                text,
+                expert=expert,
+                bridge=bridge,
+                video_fps=inputs["video_fps"],
+            )
+
+        velocity = guided_velocity(joint, latents, prompt, empty, guidance.branches)
+        step = len(experts) - 1
+        assert_close(velocity[0], tensors[f"step{step}.pred_video"], LATENT_TOLERANCE, f"video velocity {step}")
+        assert_close(velocity[1], tensors[f"step{step}.pred_audio"], LATENT_TOLERANCE, f"audio velocity {step}")
+        return velocity
+
+    def after_step(latents: Pair, point: Point) -> Pair:
+        step = len(experts) - 1
+        assert_close(latents[0], tensors[f"step{step}.latents_video"], LATENT_TOLERANCE, f"video latents {step}")
+        assert_close(latents[1], tensors[f"step{step}.latents_audio"], LATENT_TOLERANCE, f"audio latents {step}")
+        return latents
+
+    integrate(evaluate, (tensors["noise_video"], tensors["noise_audio"]), schedule, Euler(), after_step)
+    calls_a_step = len(case["calls"]) // schedule.num_steps
+    assert experts == [call["visual_dit"] for call in case["calls"]][::calls_a_step]
+
+
+def check_pipeline(case: Case, tensors: Tensors) -> None:
+    """From prompts and picture to frames and sound, as a user calls it, with the release's rounding of levels."""
+    check_denoising(case, tensors)
+    inputs = case["inputs"]
+    pipeline = MovaPipeline.from_pretrained(FOLDER / inputs["checkpoint"])
+    shifts = inputs["pair_postprocess"] or {"visual_shift": None, "audio_shift": None}
+    settings = Settings(
+        num_steps=inputs["num_inference_steps"],
+        text_guidance=inputs["cfg_scale"],
+        bridge_guidance=1.0,
+        bridge=True,
+        height=inputs["height"],
+        width=inputs["width"],
+        num_frames=inputs["num_frames"],
+        fps=inputs["video_fps"],
+        video_shift=shifts["visual_shift"],
+        audio_shift=shifts["audio_shift"],
+        compat=True,
+    )
+    # The release stretches a picture to the clip's size.
+    picture = Image.fromarray(tensors["image_rgb_uint8"].numpy())
+    stretched = np.array(picture.resize((settings.width, settings.height), Image.Resampling.LANCZOS))
+    clips = ClipInputs(
+        [inputs["prompt"]],
+        [inputs["torch_manual_seed"]],
+        negative_prompt=inputs["negative_prompt"],
+        first_frames=stretched[None],
+    )
+    pipeline.check(clips, settings)
+    text, negative = pipeline.encode_texts(clips.prompts, clips.negative_prompt)
+    assert_close(text, padded(tensors["prompt_embeds_valid"]), LATENT_TOLERANCE, "prompt")
+    assert_close(negative, padded(tensors["negative_embeds_valid"]), LATENT_TOLERANCE, "negative prompt")
+    encoded = pipeline.encode(text, negative, clips, settings)
+    assert torch.equal(encoded.noise[0], tensors["noise_video"])
+    assert torch.equal(encoded.noise[1], tensors["noise_audio"])
+    assert_close(encoded.condition, tensors["condition"], LATENT_TOLERANCE, "condition")
+
+    def on_step(state: StepState) -> None:
+        for latents, modality in zip(state.latents, ("video", "audio"), strict=True):
+            name = f"step{state.index}.latents_{modality}"
+            assert_close(latents, tensors[name], LATENT_TOLERANCE, name)
+
+    video, audio = pipeline.sample(encoded, settings, on_step=on_step)
+    assert_close(pipeline.codecs.video.decode(video), tensors["video_decoded"], MEDIA_TOLERANCE, "decoded video")
+    assert_close(pipeline.codecs.audio.decode(audio), tensors["audio"], MEDIA_TOLERANCE, "decoded audio")
+    frames = pipeline.decode_video(video)[0].astype(int)
+    assert np.abs(frames - tensors["video_uint8"].numpy()).max() <= 1
