@@ -19,6 +19,7 @@ from mova_core.errors import UserError
 from mova_core.inference.encoded import Encoded
 from mova_core.inference.inputs import Settings
 from mova_core.inference.known import KnownPair
+from mova_core.models.context import ContextMemory
 from mova_core.models.dual_tower import DualTower
 
 
@@ -102,6 +103,7 @@ class GuidedVelocity:
         self.encoded = encoded
         self.fps = settings.fps
         self.branches = guidance_of(settings, encoded.known).branches
+        self.context = ContextMemory(model.audio_dit.product_dtype)
         self._seen: tuple[Pair, Point, Pair] | None = None
 
     def __call__(self, latents: Pair, point: Point) -> Pair:
@@ -152,7 +154,7 @@ class GuidedVelocity:
                 audio,
                 video_timestep,
                 audio_timestep,
-                text,
+                self.context(text),
                 expert=expert,
                 bridge=bridge,
                 video_fps=self.fps,

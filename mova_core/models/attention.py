@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from kernels.aligned_rope import Rotation, norm_rotate
 from kernels.bridge_attention.reference import attend
@@ -51,10 +52,25 @@ class CrossAttention(nn.Module):
         self.norm_q = RMSNorm(dim, eps)
         self.norm_k = RMSNorm(dim, eps)
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """`x` `[batch, token, dim]`, `context` `[batch, row, dim]`; every row is attended, padding included."""
+    def project(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values `[b, m, head, head_dim]` of text rows `[b, m, dim]`."""
         heads = (self.num_heads, -1)
-        q = self.norm_q(self.q(x)).unflatten(-1, heads)
-        k = self.norm_k(self.k(context)).unflatten(-1, heads)
-        out: torch.Tensor = self.o(attend(q, k, self.v(context).unflatten(-1, heads)).flatten(2))
+        return self.norm_k(self.k(rows)).unflatten(-1, heads), self.v(rows).unflatten(-1, heads)
+
+    def forward(
+        self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """`x` `[b, token, dim]`, keys and values from `project`; `bias` `[m]` is added to the scores of each row.
+
+        Every row is attended, padding included.
+        """
+        q = self.norm_q(self.q(x)).unflatten(-1, (self.num_heads, -1))
+        attended = attend(q, keys, values) if bias is None else _attend_biased(q, keys, values, bias)
+        out: torch.Tensor = self.o(attended.flatten(2))
         return out
+
+
+def _attend_biased(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    mask = bias.to(q.dtype)[None, None, None]
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)

@@ -109,7 +109,7 @@ class AudioTower(Tower):
         """
         tokens = self.embed(latents)
         embedding, modulation = self.embed_time(timestep)
-        context, rotation = self.embed_text(text), self.rotation(tokens)
+        context, rotation = self.context(text), self.rotation(tokens)
         for block in self.blocks:
             tokens = block(tokens, context, modulation, rotation)
         return self.finish(tokens, embedding)

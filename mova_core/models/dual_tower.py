@@ -12,6 +12,7 @@ from kernels.dispatch import Request
 from mova_core.config.model import NUM_TRAIN_TIMESTEPS
 from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
 from mova_core.models.bridge import Bridge, BridgeConfig
+from mova_core.models.context import TextContext
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
 
 Expert = Literal["high_noise", "low_noise"]
@@ -66,7 +67,7 @@ class DualTower(nn.Module):
         audio_latents: torch.Tensor,
         video_timestep: torch.Tensor,
         audio_timestep: torch.Tensor,
-        text: torch.Tensor,
+        text: torch.Tensor | TextContext,
         *,
         expert: Expert,
         bridge: bool | torch.Tensor = True,
@@ -81,7 +82,7 @@ class DualTower(nn.Module):
             tower without condition channels.
         audio_latents : noisy, `[b, c, length]`.
         video_timestep, audio_timestep : `[b]`, or `[1]` for all samples, in 0..1000; the two may differ.
-        text : embeddings `[b, m, text_dim]`, rows past a prompt's end zero.
+        text : embeddings `[b, m, text_dim]`, rows past a prompt's end zero; or a context of them, to share over steps.
         expert : which video tower serves the batch.
         bridge : False for no cross-modal injection at all; a bool `[b]` switches it sample by sample.
         video_fps : frames a second, from which the Bridge derives its common clock.
@@ -96,7 +97,8 @@ class DualTower(nn.Module):
         audio = audio_tower.embed(audio_latents)
         video_embedding, video_modulation = tower.embed_time(video_timestep)
         audio_embedding, audio_modulation = audio_tower.embed_time(audio_timestep)
-        video_context, audio_context = tower.embed_text(text), audio_tower.embed_text(text)
+        context = TextContext(text, audio_tower.product_dtype) if isinstance(text, torch.Tensor) else text
+        video_context, audio_context = tower.context(context), audio_tower.context(context)
         video_rotation, audio_rotation = tower.rotation(video, grid), audio_tower.rotation(audio)
         mask = bridge if isinstance(bridge, torch.Tensor) else None
         turns = self.dual_tower_bridge.rotations(grid, audio.shape[1], video_fps, like=video)

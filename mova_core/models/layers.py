@@ -7,6 +7,7 @@ stored in (`set_compute_dtype`); norms, rotations and time embeddings always run
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,13 +21,18 @@ class Linear(nn.Linear):
 
     compute_dtype: torch.dtype | None = None
 
+    @property
+    def product_dtype(self) -> torch.dtype:
+        """The dtype that products run in."""
+        return self.compute_dtype or self.weight.dtype
+
     def reset_parameters(self) -> None:
         """PyTorch's, except for weights that are yet to be given storage, where drawing takes time and does nothing."""
         if not self.weight.is_meta:
             super().reset_parameters()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        dtype = self.compute_dtype or self.weight.dtype
+        dtype = self.product_dtype
         bias = None if self.bias is None else self.bias.to(dtype)
         return functional.linear(x.to(dtype), self.weight.to(dtype), bias)
 
@@ -41,6 +47,46 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return rms_norm(x, self.weight, self.eps)
+
+
+class GELU(nn.GELU):
+    """GELU in its tanh form; on the CPU as x * sigmoid(2u), which is the same and spares the slow tanh.
+
+    With u = sqrt(2/pi) (x + 0.044715 x^3), (1 + tanh(u)) / 2 = sigmoid(2u). Measured on 980 x 2048 numbers: 3.9 ms
+    instead of 7.3 ms, and its gradient 2 ms instead of 7.2 ms.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(approximate="tanh")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type != "cpu" or x.dtype != torch.float32:
+            return super().forward(x)
+        if torch.compiler.is_compiling():
+            return x * torch.sigmoid(x * (_SigmoidGelu.LINEAR + _SigmoidGelu.CUBIC * x * x))
+        activated: torch.Tensor = _SigmoidGelu.apply(x)  # type: ignore[no-untyped-call]  # untyped in PyTorch
+        return activated
+
+
+class _SigmoidGelu(torch.autograd.Function):
+    LINEAR = 2 * math.sqrt(2 / math.pi)
+    CUBIC = 0.044715 * LINEAR
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        linear = torch.tensor(_SigmoidGelu.LINEAR, dtype=x.dtype)
+        gate = torch.addcmul(linear, x, x, value=_SigmoidGelu.CUBIC).mul_(x).sigmoid_()
+        ctx.save_for_backward(x, gate)
+        return gate * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        x, gate = ctx.saved_tensors
+        linear = torch.tensor(_SigmoidGelu.LINEAR, dtype=x.dtype)
+        slope = torch.addcmul(linear, x, x, value=3 * _SigmoidGelu.CUBIC).mul_(x)
+        # d/dx x s(2u) = s (1 + (1 - s) x d(2u)/dx)
+        return slope.addcmul_(slope, gate, value=-1).add_(1).mul_(gate).mul_(grad)
 
 
 class LayerNorm(nn.LayerNorm):

@@ -13,7 +13,8 @@ from kernels.adaln import gated_residual, modulated_norm
 from kernels.aligned_rope import Rotation
 from kernels.dispatch import Request
 from mova_core.models.attention import CrossAttention, SelfAttention
-from mova_core.models.layers import LayerNorm, Linear, TimeEmbedding, TimeProjection, sinusoid
+from mova_core.models.context import TextContext, TowerContext
+from mova_core.models.layers import GELU, LayerNorm, Linear, TimeEmbedding, TimeProjection, sinusoid
 
 MODULATIONS_PER_BLOCK = 6
 """Shift, scale, gate of attention, then of the feed-forward."""
@@ -23,7 +24,7 @@ class FeedForward(nn.Sequential):
     """Linear, GELU (tanh form), Linear."""
 
     def __init__(self, dim: int, ffn_dim: int) -> None:
-        super().__init__(Linear(dim, ffn_dim), nn.GELU(approximate="tanh"), Linear(ffn_dim, dim))
+        super().__init__(Linear(dim, ffn_dim), GELU(), Linear(ffn_dim, dim))
 
 
 class Block(nn.Module):
@@ -41,15 +42,28 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, MODULATIONS_PER_BLOCK, dim) / dim**0.5)
 
     def forward(
-        self, x: torch.Tensor, context: torch.Tensor, time_modulation: torch.Tensor, rotation: Rotation
+        self, x: torch.Tensor, context: TowerContext, time_modulation: torch.Tensor, rotation: Rotation
     ) -> torch.Tensor:
-        """`x` `[b, l, d]`, `context` `[b, m, d]`, `time_modulation` `[b or 1, 6, d]`."""
+        """`x` `[b, l, d]`, `time_modulation` `[b or 1, 6, d]`."""
+        keys, values = context.keys_and_values(self.cross_attn)
+        return self.layer(x, keys, values, context.bias, time_modulation, rotation)
+
+    def layer(
+        self,
+        x: torch.Tensor,
+        text_keys: torch.Tensor,
+        text_values: torch.Tensor,
+        text_bias: torch.Tensor | None,
+        time_modulation: torch.Tensor,
+        rotation: Rotation,
+    ) -> torch.Tensor:
+        """`forward` with the text's keys and values `[b, m, head, head_dim]` as `CrossAttention.project` gives them."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
             (self.modulation + time_modulation).to(x.dtype).chunk(MODULATIONS_PER_BLOCK, dim=1)
         )
         attended = self.self_attn(_modulated(x, self.norm1, shift_1, scale_1, self.kernels), rotation)
         x = gated_residual(x, attended, gate_1, backend=self.kernels)
-        x = x + self.cross_attn(self.norm3(x), context)
+        x = x + self.cross_attn(self.norm3(x), text_keys, text_values, text_bias)
         transformed = self.ffn(_modulated(x, self.norm2, shift_2, scale_2, self.kernels))
         return gated_residual(x, transformed, gate_2, backend=self.kernels)
 
@@ -103,7 +117,7 @@ class Tower(nn.Module):
         self.freq_dim = freq_dim
         self.head_dim = dim // num_heads
         self.patch_embedding = patch_embedding
-        self.text_embedding = nn.Sequential(Linear(text_dim, dim), nn.GELU(approximate="tanh"), Linear(dim, dim))
+        self.text_embedding = nn.Sequential(Linear(text_dim, dim), GELU(), Linear(dim, dim))
         self.time_embedding = TimeEmbedding(freq_dim, dim)
         self.time_projection = TimeProjection(dim, MODULATIONS_PER_BLOCK)
         self.blocks = nn.ModuleList(Block(dim, ffn_dim, num_heads, eps, kernels) for _ in range(num_layers))
@@ -118,3 +132,15 @@ class Tower(nn.Module):
         """Text rows `[b, m, text_dim]` to `[b, m, d]`; zero rows become rows like any other, and are attended."""
         context: torch.Tensor = self.text_embedding(text)
         return context
+
+    @property
+    def product_dtype(self) -> torch.dtype:
+        """The dtype that the tower's products run in."""
+        layer = self.text_embedding[0]
+        assert isinstance(layer, Linear)
+        return layer.product_dtype
+
+    def context(self, text: torch.Tensor | TextContext) -> TowerContext:
+        """What the blocks attend to, from text rows `[b, m, text_dim]` or what is kept of them."""
+        shared = TextContext(text, self.product_dtype) if isinstance(text, torch.Tensor) else text
+        return shared.of(self)

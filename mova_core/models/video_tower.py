@@ -116,7 +116,7 @@ class VideoTower(Tower):
         """
         tokens, grid = self.embed(latents)
         embedding, modulation = self.embed_time(timestep)
-        context, rotation = self.embed_text(text), self.rotation(tokens, grid)
+        context, rotation = self.context(text), self.rotation(tokens, grid)
         for block in self.blocks:
             tokens = block(tokens, context, modulation, rotation)
         return self.finish(tokens, embedding, grid)

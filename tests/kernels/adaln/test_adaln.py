@@ -119,3 +119,12 @@ def test_shapes_that_do_not_fit_are_refused_with_both_numbers() -> None:
         gated_residual(x, x, torch.ones(3, 1, 6))
     with pytest.raises(ValueError, match=r"x is \(3, 6\)"):
         gated_residual(x[0], x[0], torch.ones(1, 1, 6))
+
+
+@pytest.mark.parametrize("rows", [(1, 1), (2, 1), (2, 5)])
+def test_the_reference_is_the_norm_then_the_modulation(rows: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 8, generator=generator)
+    shift, scale = torch.randn(2, *rows, 8, generator=generator)
+    expected = torch.nn.functional.layer_norm(x, (8,), eps=1e-6) * (1 + scale) + shift
+    torch.testing.assert_close(modulated_norm(x, shift, scale, eps=1e-6, backend="reference"), expected)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mova_core.models.layers import Linear, RMSNorm, TimeEmbedding, set_compute_dtype, sinusoid
+from mova_core.models.layers import (
+    GELU,
+    Linear,
+    RMSNorm,
+    TimeEmbedding,
+    set_compute_dtype,
+    sinusoid,
+)
 
 
 def test_rms_norm_and_its_written_out_gradient() -> None:
@@ -46,3 +53,14 @@ def test_products_run_in_the_compute_dtype() -> None:
     set_compute_dtype(layer, torch.bfloat16)
     assert layer(torch.ones(1, 3)).dtype == torch.bfloat16
     assert layer.weight.dtype == torch.float32
+
+
+def test_gelu_and_its_gradient_are_pytorchs_tanh_form() -> None:
+    x = torch.linspace(-12, 12, 4001).requires_grad_()
+    own = GELU()(x)
+    (gradient,) = torch.autograd.grad(own.sum(), x)
+    wide = x.detach().double().requires_grad_()
+    expected = torch.nn.functional.gelu(wide, approximate="tanh")
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), wide)
+    torch.testing.assert_close(own.double(), expected, rtol=0, atol=3e-6)
+    torch.testing.assert_close(gradient.double(), expected_gradient, rtol=0, atol=3e-6)
