@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mova_core import __version__
 from mova_core.errors import UserError, as_user_error
-from mova_core.inference.commands import add_refine
+from mova_core.inference.commands import add_generate, add_prompts_options, add_refine, run_prompts
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -71,17 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--name", default="", help="what to call that collection (default: as DIR)")
             command.set_defaults(action=_corpus)
 
-    generate = verbs.add_parser("generate", help="make one clip with sound from a prompt")
-    generate.add_argument("--prompt", required=True, help="what is seen and heard")
-    generate.add_argument("--image", type=Path, metavar="FILE", help="the first frame (default: white)")
-    generate.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="default: the newest phase's, else the release"
-    )
-    generate.add_argument("--seed", type=int, default=0, help="another seed is another clip (default: 0)")
-    for option, kind in (("--steps", int), ("--text-guidance", float), ("--bridge-guidance", float)):
-        generate.add_argument(option, type=kind, metavar="N", help="default: what the checkpoint is meant for")
-    generate.add_argument("--out", type=Path, required=True, metavar="FILE.mp4", help="where to write the clip")
-    generate.set_defaults(action=_generate)
+        if verb == "sample":
+            add_prompts_options(command)
+            command.set_defaults(action=_sample)
+
+    add_generate(verbs)
     add_refine(verbs)
     verify = verbs.add_parser("verify", help="check a release folder: every byte and every part")
     verify.add_argument("folder", type=Path, metavar="DIR", help="the release folder")
@@ -150,6 +144,11 @@ def _run_verb(options: argparse.Namespace) -> int:
     return 0
 
 
+def _sample(options: argparse.Namespace) -> int:
+    own = options.prompts is not None or options.out is not None
+    return run_prompts(options) if own else _run_verb(options)
+
+
 def _corpus(options: argparse.Namespace) -> int:
     from mova_core.config import load_config
     from mova_core.workspace import Workspace
@@ -161,25 +160,6 @@ def _corpus(options: argparse.Namespace) -> int:
     workspace = Workspace(options.root.resolve())
     report = adopt_folder(load_config(workspace.params), workspace, options.raw, options.name)
     print("\n".join((report.summary(), *report.notes)))
-    return 0
-
-
-def _generate(options: argparse.Namespace) -> int:
-    from mova_core.inference.generate import generate_clip
-    from mova_core.workspace import Workspace
-
-    done = generate_clip(
-        Workspace(options.root),
-        prompt=options.prompt,
-        out=options.out,
-        image=options.image,
-        checkpoint=options.checkpoint,
-        seed=options.seed,
-        num_steps=options.steps,
-        text_guidance=options.text_guidance,
-        bridge_guidance=options.bridge_guidance,
-    )
-    print(done)
     return 0
 
 

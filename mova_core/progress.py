@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +19,7 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Generator[Item]:
     """Yields `items` unchanged while showing how many are done, the rate and the time left."""
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]  # checked by hasattr
@@ -26,6 +27,21 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         yield from _bar(items, description, total)
     else:
         yield from _lines(items, description, total)
+
+
+@contextlib.contextmanager
+def ticking(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """As `track`, for work that calls back instead of being iterated: yields what to call after each of `total`."""
+    ticks = track(range(total), description, total)
+    next(ticks, None)
+
+    def tick() -> None:
+        next(ticks, None)
+
+    try:
+        yield tick
+    finally:
+        ticks.close()
 
 
 def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:

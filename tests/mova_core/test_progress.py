@@ -36,3 +36,16 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
     assert list(progress.track(range(4), "encode")) == [0, 1, 2, 3]
     assert "100%" in capsys.readouterr().err
+
+
+def test_work_that_calls_back_is_counted_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.ticking("denoise", 3) as tick:
+        for _ in range(3):
+            tick()
+    assert capsys.readouterr().err.startswith("denoise: 3/3 [########################]")
+
+
+def test_work_that_stops_early_is_not_said_to_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.ticking("denoise", 3) as tick:
+        tick()
+    assert "3/3" not in capsys.readouterr().err

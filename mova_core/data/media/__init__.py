@@ -7,7 +7,7 @@ pixels, as uint8 RGB ``[height, width, 3]``; sound comes as float32 mono in [-1,
 
 from mova_core.data.media.clips import read_clip, write_clip
 from mova_core.data.media.opening import MediaError
-from mova_core.data.media.probing import MediaProbe, probe
+from mova_core.data.media.probing import MediaProbe, probe, read_tags
 from mova_core.data.media.reading import TimedFrame, frames_on_grid, iter_frames, read_audio
 from mova_core.data.media.writing import AudioCodec, MediaWriter, exact_rate
 
@@ -23,5 +23,6 @@ __all__ = [
     "probe",
     "read_audio",
     "read_clip",
+    "read_tags",
     "write_clip",
 ]

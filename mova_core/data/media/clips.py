@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def write_clip(
     *,
     audio_codec: AudioCodec = "flac",
     constant_rate_factor: int = 14,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Writes frames and sound that start together as an mp4 that browsers play, whole or not at all.
 
@@ -31,6 +33,7 @@ def write_clip(
     waveform : ``[S]`` float32 mono in [-1, 1].
     audio_codec : ``flac`` keeps the samples to 16 bits; ``aac`` plays in every player, and its start delay is
         declared in the file, so that sample 0 still sounds with frame 0.
+    tags : see `MediaWriter`.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
         raise ValueError(f"frames have the shape {frames.shape}, expected [T, H, W, 3] with T > 0")
@@ -46,6 +49,7 @@ def write_clip(
             sample_rate_hz=sample_rate_hz,
             audio_codec=audio_codec,
             constant_rate_factor=constant_rate_factor,
+            tags=tags,
         ) as writer,
     ):
         writer.write_frames(frames)

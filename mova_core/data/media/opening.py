@@ -84,6 +84,14 @@ def video_origin(stream: Any) -> Fraction:
     return Fraction(stream.start_time or 0) * Fraction(stream.time_base)
 
 
+def clock_origin(container: Any, sound: Any) -> Fraction:
+    """As `video_origin`, of the container's video; of `sound` in a file without pictures."""
+    try:
+        return video_origin(video_stream(container))
+    except MediaError:
+        return video_origin(sound)
+
+
 def _short(error: Exception, path: Path) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return str(text).replace(str(path), path.name)

@@ -73,6 +73,17 @@ def probe(path: Path) -> MediaProbe:
     )
 
 
+def read_tags(path: Path) -> dict[str, str]:
+    """The container's tags, as `write_clip` took them, and what the muxer adds of its own.
+
+    Raises
+    ------
+    MediaError : as `probe`, for a file that does not open.
+    """
+    with opened(path) as container:
+        return dict(container.metadata)
+
+
 @dataclass(frozen=True)
 class _Picture:
     width: int

@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from mova_core.data.media.opening import MediaError, audio_stream, opened, video_origin, video_stream
+from mova_core.data.media.opening import MediaError, audio_stream, clock_origin, opened, video_origin, video_stream
 
 Pixels = NDArray[np.uint8]
 Waveform = NDArray[np.float32]
@@ -105,8 +105,9 @@ def read_audio(
 ) -> Waveform:
     """The sound from `start_seconds` on the video's clock, all channels averaged, at `sample_rate_hz`.
 
-    Sample ``i`` lies at ``start_seconds + i / sample_rate_hz`` (the start is rounded to a sample). Where the stream has
-    no sound (before it starts, in gaps, after it ends) samples are zero.
+    A file without pictures has the clock of its sound. Sample ``i`` lies at ``start_seconds + i / sample_rate_hz`` (the
+    start is rounded to a sample). Where the stream has no sound (before it starts, in gaps, after it ends) samples are
+    zero.
 
     Parameters
     ----------
@@ -118,8 +119,8 @@ def read_audio(
     MediaError : ``no_audio`` if there is no sound; otherwise as `probe`.
     """
     with opened(path) as container:
-        origin = video_origin(video_stream(container))
         stream = audio_stream(container)
+        origin = clock_origin(container, stream)
         native_rate = int(stream.codec_context.sample_rate)
         first = round(start_seconds * sample_rate_hz)
         count = None if duration_seconds is None else round(duration_seconds * sample_rate_hz)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,7 @@ class MediaWriter:
     audio_codec : ``flac`` (16 bits) or ``aac``.
     constant_rate_factor : of x264; 0 is lossless, 18 hard to tell from it, 23 ordinary.
     rotation_degrees : counterclockwise turn that players are told to show the picture with.
+    tags : of the container, such as ``title`` and ``comment``.
 
     The encoders run in one thread and the container carries no date, so equal input gives equal bytes.
     """
@@ -55,6 +56,7 @@ class MediaWriter:
         constant_rate_factor: int = 18,
         variable_rate: bool = False,
         rotation_degrees: int = 0,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         if width % 2 or height % 2:
             raise ValueError(f"the picture is {width}x{height}, expected even numbers (4:2:0 colour)")
@@ -64,6 +66,7 @@ class MediaWriter:
         clock = str(sample_rate_hz or VARIABLE_TIME_BASE.denominator)
         options = {"movflags": "+faststart", "movie_timescale": clock}
         self._container: Any = av.open(local_url(path), "w", format="mp4", options=options)
+        self._container.metadata.update(tags or {})
         self._video = self._add_video(rate, width, height, constant_rate_factor)
         self._time_base = VARIABLE_TIME_BASE if variable_rate else 1 / rate
         self._video.codec_context.time_base = self._time_base

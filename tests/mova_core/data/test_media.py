@@ -21,6 +21,7 @@ from mova_core.data.media import (
     probe,
     read_audio,
     read_clip,
+    read_tags,
     write_clip,
 )
 
@@ -71,6 +72,44 @@ def test_lossless_sound_differs_by_rounding_only(tmp_path: Path) -> None:
     wave = np.random.default_rng(1).uniform(-1, 1, 10_007).astype(np.float32)
     write_clip(tmp_path / "clip.mp4", flat_frames([100] * 5), wave, 24.0, RATE)
     assert np.abs(read_clip(tmp_path / "clip.mp4")[1] - wave).max() <= 1 / 32768
+
+
+@pytest.mark.parametrize("offset_seconds", [-0.131, 0.0, 0.05, 0.2503])
+@pytest.mark.parametrize(("fps", "rate"), [(24.0, 48_000), (23.976, 44_100)])
+def test_a_beep_at_a_chosen_offset_from_a_flash_is_found_there(
+    tmp_path: Path, fps: float, rate: int, offset_seconds: float
+) -> None:
+    """What the encoder puts before the sound (AAC: 1024 samples, 21 ms) is declared and cut off by who decodes."""
+    levels = [30] * 60
+    levels[20] = 220
+    flash = 20 / float(exact_rate(fps))
+    wave = np.zeros(round(60 / float(exact_rate(fps)) * rate), np.float32)
+    beep = np.sin(2 * np.pi * 880 * np.arange(rate // 20) / rate) * np.hanning(rate // 20)
+    start = round((flash + offset_seconds) * rate)
+    wave[start : start + beep.size] = 0.8 * beep
+    write_clip(tmp_path / "clip.mp4", flat_frames(levels), wave, fps, rate, audio_codec="aac")
+    frames = list(iter_frames(tmp_path / "clip.mp4"))
+    seen = frames[int(np.argmax([frame.pixels.mean() for frame in frames]))].seconds
+    heard = np.correlate(read_audio(tmp_path / "clip.mp4", rate), beep.astype(np.float32), "valid")
+    assert int(heard.argmax()) / rate - seen == pytest.approx(offset_seconds, abs=1.5 / rate)
+
+
+def test_tags_come_back_whatever_the_language(tmp_path: Path) -> None:
+    tags = {"title": 'Eine Lampe, "blitzt" 雨', "comment": '{"seed": 7, "words": "' + "x" * 5000 + '"}'}
+    write_clip(tmp_path / "clip.mp4", flat_frames([9] * 5), np.zeros(8_000, np.float32), 24.0, RATE, tags=tags)
+    assert tags.items() <= read_tags(tmp_path / "clip.mp4").items()
+
+
+def test_a_sound_without_pictures_reads_from_its_own_start(tmp_path: Path) -> None:
+    path = tmp_path / "sound.flac"
+    wave = click_at(12_000, 20_000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flac", rate=RATE, layout="mono")
+        sound = av.AudioFrame.from_ndarray((wave * 32_000).astype(np.int16)[None], format="s16", layout="mono")
+        sound.sample_rate = RATE
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    assert abs(middle_of_click(read_audio(path, RATE)) - middle_of_click(wave)) < 0.5
 
 
 @pytest.mark.parametrize("audio_codec", ["flac", "aac"])
