@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mova_core.codecs.base import Codecs
+from mova_core.codecs.base import Codecs, VideoCodec
 from mova_core.codecs.reading import area_resized
 
 Frames = NDArray[np.uint8]
@@ -57,7 +57,12 @@ def encode_clip_arrays(
 def decode_clip_latents(codecs: Codecs, latents: ClipLatents, num_samples: int) -> ClipArrays:
     """Latents to frames and to waveforms of `num_samples` samples."""
     waveforms = codecs.audio.decode(latents.audio)[:, 0, :num_samples]
-    return ClipArrays(video_array(codecs.video.decode(latents.video)), waveforms.float().cpu().numpy())
+    return ClipArrays(decoded_frames(codecs.video, latents.video), waveforms.float().cpu().numpy())
+
+
+def decoded_frames(codec: VideoCodec, latents: Tensor) -> Frames:
+    """Video latents [B, C, F, h, w] to frames; part by part, since frames as floats take four times their room."""
+    return np.concatenate([video_array(part) for part in codec.decode_parts(latents)], axis=1)
 
 
 def round_trip(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -65,6 +66,10 @@ class VideoCodec(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, C, F, h, w] -> [B, 3, 1 + (F - 1) * temporal_stride, h * stride, w * stride] in [-1, 1]."""
+        ...
+
+    def decode_parts(self, latents: Tensor) -> Iterator[Tensor]:
+        """What `decode` gives, in parts one after the other, for clips too long to be held as floats at once."""
         ...
 
     def save(self, folder: Path) -> None: ...

@@ -8,6 +8,7 @@ released video VAE, so shapes and times agree with it. One fit serves every reso
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -58,6 +59,10 @@ class NanoVideoCodec(nn.Module):
         if codes.shape[1] > 1:
             parts.append(self._from_patches(self.later.decode(codes[:, 1:]), self.temporal_stride))
         return torch.cat(parts, dim=2).clamp(-1, 1)
+
+    def decode_parts(self, latents: Tensor) -> Iterator[Tensor]:
+        """One part: what this codec decodes is small."""
+        yield self.decode(latents)
 
     def save(self, folder: Path) -> None:
         """Writes config.json and the weights."""

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Self
 
 import ftfy
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from mova_core.codecs.base import CONFIG_FILE, TEXT_FOLDER, TOKENIZER_FOLDER
+from mova_core.codecs.base import CONFIG_FILE, TEXT_FOLDER, TOKENIZER_FOLDER, read_component_config
+from mova_core.data.weights import TRANSFORMERS_WEIGHTS_FILE, fill, mapped_weights
 from mova_core.errors import UserError
 from mova_core.files import write_text, written_aside
 
@@ -157,21 +157,43 @@ def clean_prompt(prompt: str) -> str:
 def _load(model_class: str, model_folder: Path, tokenizer_folder: Path) -> tuple[Any, Any]:
     with _quiet_transformers():
         import transformers
+        from huggingface_hub.errors import StrictDataclassError
 
         try:
-            for path in (model_folder / CONFIG_FILE, tokenizer_folder / TOKENIZER_FILE):
-                if not path.is_file():
-                    raise FileNotFoundError(f"there is no {path}")
-            model = getattr(transformers, model_class).from_pretrained(model_folder, local_files_only=True)
+            if not (tokenizer_folder / TOKENIZER_FILE).is_file():
+                raise FileNotFoundError(f"there is no {tokenizer_folder / TOKENIZER_FILE}")
+            model = _empty_model(getattr(transformers, model_class), read_component_config(model_folder))
             # By tokenizer.json alone: transformers 5 rebuilds a T5 tokenizer from its class and adds a leading space.
             tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(tokenizer_folder, local_files_only=True)
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, StrictDataclassError) as error:
             raise UserError(
                 f"the text encoder of {model_folder} and {tokenizer_folder} does not load ({error})",
                 expected="transformers' files of a text encoder and its tokenizer",
                 remedy="name a folder that holds both whole",
             ) from error
+    weights = mapped_weights(model_folder, TRANSFORMERS_WEIGHTS_FILE)
+    # Some files hold what the model computes for itself, and one name for a weight that the model has under two.
+    weights = {name: value for name, value in weights.items() if name not in dict(model.named_buffers())}
+    for alias, name in model.all_tied_weights_keys.items():
+        if name in weights:
+            weights.setdefault(alias, weights[name])
+        elif alias in weights:
+            weights[name] = weights[alias]
+    fill(model, weights, model_folder)
     return model, tokenizer
+
+
+def _empty_model(model_class: Any, entries: dict[str, Any]) -> Any:
+    """A model without weights: on the meta device, where it computes no buffers of its own."""
+    from transformers.initialization import no_init_weights
+
+    config = model_class.config_class.from_dict(entries)
+    with torch.device("meta"):
+        model = model_class(config)
+    if list(model.buffers()):
+        with no_init_weights():
+            model = model_class(config)
+    return model
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -122,7 +122,7 @@ def check_finite(weights: Mapping[str, Tensor], source: Path) -> None:
         raise UserError(
             f"the weights in {source} hold values that are not finite ({listed(broken)})",
             expected="finite numbers",
-            remedy="fetch the checkpoint again, or take an earlier one",
+            remedy="fetch the checkpoint again, or take one from before its training diverged",
         )
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.dispatch import Request
-from mova_core.codecs.arrays import video_array
+from mova_core.codecs.arrays import decoded_frames
 from mova_core.codecs.base import Codecs, load_codecs
 from mova_core.diffusion.flow import Pair
 from mova_core.diffusion.schedule import PairedSchedule
@@ -383,7 +383,7 @@ class MovaPipeline:
     @torch.inference_mode()
     def decode_video(self, latents: torch.Tensor) -> Pixels:
         """Video latents to uint8 frames `[b, t, h, w, 3]`."""
-        return video_array(self.codecs.video.decode(latents))
+        return decoded_frames(self.codecs.video, latents)
 
     @torch.inference_mode()
     def decode_audio(self, latents: torch.Tensor, settings: Settings) -> Waveforms:

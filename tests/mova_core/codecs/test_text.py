@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_release import tiny_text_encoder
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -114,6 +116,33 @@ def test_a_damaged_folder_is_the_users_to_mend(tmp_path: Path, damage: str) -> N
     else:
         name = {"weights": "text_encoder/model.safetensors", "tokenizer": "tokenizer/tokenizer.json"}[damage]
         (tmp_path / name).write_bytes(b"?")
+    with pytest.raises(UserError, match=r"does not load|model\.safetensors is not readable"):
+        load_text_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["shared.weight", "encoder.embed_tokens.weight"])
+def test_umt5_loads_under_either_name_of_its_embedding_and_names_what_is_missing(tmp_path: Path, name: str) -> None:
+    encoder = tiny_umt5(tmp_path)
+    path = tmp_path / "text_encoder" / "model.safetensors"
+    weights = load_file(path)
+    table = weights.pop("shared.weight").bfloat16()
+    save_file({**weights, name: table}, path)
+    loaded = load_text_encoder(tmp_path)
+    assert isinstance(loaded, Umt5TextEncoder)
+    for parameter in (loaded.model.shared.weight, loaded.model.encoder.embed_tokens.weight):
+        assert parameter.dtype == torch.bfloat16
+    assert loaded.model.shared.weight.data_ptr() == loaded.model.encoder.embed_tokens.weight.data_ptr()
+    torch.testing.assert_close(loaded.encode(["waves"])[0], encoder.encode(["waves"])[0], rtol=0.05, atol=0.05)
+    del weights["encoder.final_layer_norm.weight"]
+    save_file({**weights, name: table}, path)
+    with pytest.raises(UserError, match=r"1 missing: encoder\.final_layer_norm\.weight"):
+        load_text_encoder(tmp_path)
+
+
+def test_a_configuration_of_no_encoder_is_refused(tmp_path: Path) -> None:
+    tiny_umt5(tmp_path)
+    path = tmp_path / "text_encoder" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"d_model": "wide"}))
     with pytest.raises(UserError, match="does not load"):
         load_text_encoder(tmp_path)
 
