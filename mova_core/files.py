@@ -12,6 +12,8 @@ from pathlib import Path
 from mova_core.errors import UserError
 
 READ_BLOCK_BYTES = 1 << 20
+LONGEST_NAME_BYTES = 220
+"""So that what is put around a name to write aside stays within the 255 that file systems allow."""
 
 
 @contextlib.contextmanager
@@ -21,7 +23,8 @@ def written_aside(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, since encoders choose their container by it. On an error nothing of it stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    stem = path.stem if len(os.fsencode(path.name)) <= LONGEST_NAME_BYTES else content_id(path.stem)
+    aside = path.with_name(f".{stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield aside
         flush_to_disk(aside)

@@ -102,7 +102,7 @@ class IngestConfig(Section):
     Attributes
     ----------
     ignored_suffixes : files that are no candidates, such as notes beside the videos; lower case with the dot. Hidden
-        files and the folder ``labels`` are never candidates. Every other file is, and is accounted for.
+        files and label sidecars are never candidates. Every other file is, and is accounted for.
     tolerated_loss : share of the duration that the header promises which may be missing before a file counts as
         truncated.
     """

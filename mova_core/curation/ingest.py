@@ -6,6 +6,7 @@ file that has not changed is not probed again.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from mova_core.report import StageReport
 from mova_core.workspace import Workspace
 
 LABELS_FOLDER = "labels"
+LEFT_BEHIND_FILE = ".left-behind.json"
+"""In a collection's folder: the files of the user's folder that could not be taken in, and why."""
 
 
 def run(config: Config, workspace: Workspace, collection: str) -> StageReport:
@@ -46,6 +49,9 @@ def run(config: Config, workspace: Workspace, collection: str) -> StageReport:
     folder = workspace.ingest(collection)
     names = sorted(candidates(raw, config.ingest))
     inspections = _inspections(names, raw, Journal(folder / "probes.jsonl"), config.ingest, collection)
+    left_behind = {name: why for name, why in _left_behind(raw).items() if name not in inspections}
+    inspections |= {name: Inspection("", 0, "unreadable", why) for name, why in left_behind.items()}
+    names = sorted(inspections)
     sources, rejects = _told_apart(names, inspections, collection)
     write_manifest(folder / "rejects.parquet", Reject, rejects)
     write_manifest(folder / "manifest.parquet", Source, sources)
@@ -68,21 +74,28 @@ def run(config: Config, workspace: Workspace, collection: str) -> StageReport:
 
 
 def candidates(raw: Path, config: IngestConfig) -> Iterator[str]:
-    """Every file under `raw`, as a path relative to it, that has to be accounted for: see `IngestConfig`."""
+    """Every file under `raw`, as a path relative to it, that has to be accounted for: see `IngestConfig`.
+
+    A folder that cannot be listed is one too: what it holds cannot be told.
+    """
+    unlisted: list[str] = []
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(raw, followlinks=True):
+    for folder, subfolders, files in os.walk(
+        raw, followlinks=True, onerror=lambda error: unlisted.append(error.filename)
+    ):
         here = Path(folder)
-        skipped = {LABELS_FOLDER} if here == raw else set()
         # A link to a folder above would be walked without end.
         seen.add(os.path.realpath(folder))
         subfolders[:] = [
-            name
-            for name in subfolders
-            if not name.startswith(".") and name not in skipped and os.path.realpath(here / name) not in seen
+            name for name in subfolders if not name.startswith(".") and os.path.realpath(here / name) not in seen
         ]
+        labels = {".json"} if here == raw / LABELS_FOLDER else set()
+        ignored = labels.union(config.ignored_suffixes)
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() not in config.ignored_suffixes:
+            if not name.startswith(".") and Path(name).suffix.lower() not in ignored:
                 yield str((here / name).relative_to(raw))
+    for name in unlisted:
+        yield str(Path(name).relative_to(raw))
 
 
 def _inspections(
@@ -108,6 +121,20 @@ def _inspections(
         results[name] = outcome
     journal.settle(_key(name) for name in names)
     return results
+
+
+def _left_behind(raw: Path) -> dict[str, str]:
+    path = raw / LEFT_BEHIND_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return {str(name): str(why) for name, why in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} does not read ({error})",
+            expected="what `mova corpus --raw` wrote there",
+            remedy="delete it and run `mova corpus --raw` on the same folder again",
+        ) from error
 
 
 def _key(name: str) -> str:

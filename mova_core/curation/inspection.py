@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from mova_core.files import sha256_of_file
 
 # Raise when inspection finds something else in the same bytes, so that old results are not taken over.
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 BOX_HEADER_BYTES = 8
 # For other formats (MPEG transport streams, bare codec streams) the library estimates it from the file's size.
 FORMATS_THAT_STATE_THEIR_DURATION = ("mov", "mp4", "matroska", "webm", "avi", "flv")
@@ -53,8 +54,9 @@ def inspect(task: InspectionTask) -> Inspection | None:
     from mova_core.data.media import MediaError
 
     path = task.path
-    if not path.is_file():
-        return Inspection("", 0, "unreadable", "not a regular file, or a link that leads nowhere")
+    why = why_unreadable(path)
+    if why:
+        return Inspection("", 0, "unreadable", why)
     try:
         size_bytes, sha256 = path.stat().st_size, sha256_of_file(path)
     except OSError as error:
@@ -72,6 +74,18 @@ def inspect(task: InspectionTask) -> Inspection | None:
         else:
             reason = "unreadable"
     return Inspection(sha256, size_bytes, reason, detail)
+
+
+def why_unreadable(path: Path) -> str:
+    """Why a file's bytes cannot be had, without reading them; empty where they can."""
+    try:
+        if path.is_dir():
+            return "a folder that cannot be listed"
+        if not path.is_file():
+            return "not a regular file, or a link that leads nowhere"
+    except OSError as error:  # it lies behind a closed folder, or a link leads in a circle
+        return error.strerror or type(error).__name__
+    return "" if os.access(path, os.R_OK) else "no permission to read it"
 
 
 def _facts(path: Path, tolerated_loss: float) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -13,17 +13,23 @@ import yaml
 from mova_core.config import COLLECTION_NAME, Config, parse_config
 from mova_core.config.reading import read_utf8
 from mova_core.curation.corpus.step import COLLECTION, FOOTAGE_COLLECTION
+from mova_core.curation.ingest import LEFT_BEHIND_FILE, candidates
+from mova_core.curation.inspection import why_unreadable
 from mova_core.errors import UserError
 from mova_core.files import write_text, written_aside
 from mova_core.report import StageReport
 from mova_core.workspace import Workspace
 
+ORIGIN_FILE = ".origin"
+"""In a collection's folder: the folder that it was taken from."""
+
 
 def adopt_folder(config: Config, workspace: Workspace, folder: Path, name: str = "") -> StageReport:
     """Takes the videos under `folder` into ``data/raw/<name>`` and adds `name` to `collections` in params.yaml.
 
-    Files are hard links where the file system allows, otherwise copies; folders within are kept. Hidden files and those
-    whose suffix ``ingest.ignored_suffixes`` lists stay behind. Adopting a folder again takes what is new or changed.
+    Files are hard links where the file system allows, otherwise copies; folders within are kept. What cannot be read is
+    listed there, so that `ingest` accounts for it with a reason. Hidden files and those whose suffix
+    ``ingest.ignored_suffixes`` lists stay behind. Adopting a folder again takes what is new or changed.
 
     Parameters
     ----------
@@ -32,26 +38,35 @@ def adopt_folder(config: Config, workspace: Workspace, folder: Path, name: str =
 
     Raises
     ------
-    UserError : if there is no such folder, if nothing in it could be a video, if it holds the workspace's data, or if
-        the name is that of a rendered collection or no name for one.
+    UserError : if there is no such folder, if nothing in it could be a video, if it holds the workspace's data or lies
+        in it, or if the name is that of a rendered collection, of one from another folder, or no name for one.
     """
     name = name or collection_name(folder)
     _check(workspace, folder, name)
-    candidates = list(_candidates(folder, set(config.ingest.ignored_suffixes)))
-    if not candidates:
+    files = sorted(candidates(folder, config.ingest))
+    if not files:
         raise UserError(
             f"no video in {folder}", expected="at least one file to take in", remedy="name a folder that holds videos"
         )
     target = workspace.raw(name)
-    taken = sum(_link_or_copy(source, target / source.relative_to(folder)) for source in candidates)
+    write_text(target / ORIGIN_FILE, str(folder.resolve()))
+    left: dict[str, str] = {}
+    taken = 0
+    for file in files:
+        try:
+            taken += _link_or_copy(folder / file, target / file)
+        except Unreadable as error:
+            left[file] = str(error)
+    write_text(target / LEFT_BEHIND_FILE, json.dumps(left, indent=1, sort_keys=True) + "\n")
     if name not in config.collections:
         text = read_utf8(workspace.params)
         write_text(workspace.params, with_collection(text, name, str(workspace.params)))
     return StageReport(
         step="corpus",
-        rows_in=len(candidates),
-        rows_out=len(candidates),
-        metrics={"taken": taken, "there_already": len(candidates) - taken},
+        rows_in=len(files),
+        rows_out=len(files) - len(left),
+        rejected={"unreadable": len(left)} if left else {},
+        metrics={"taken": taken, "there_already": len(files) - len(left) - taken},
         outputs=(str(target.relative_to(workspace.root)),),
         notes=(f"Collection {name} is in {workspace.params.name}; `mova ingest --collection {name}` comes next.",),
     )
@@ -99,11 +114,20 @@ def _collections_node(text: str) -> yaml.SequenceNode:
 def _check(workspace: Workspace, folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise UserError(f"no folder {folder}", expected="a folder of videos", remedy="check the path after --raw")
-    if workspace.data.resolve().is_relative_to(folder.resolve()):
+    data, own, target = workspace.data.resolve(), folder.resolve(), workspace.raw(name)
+    if data.is_relative_to(own) or (own.is_relative_to(data) and own != target.resolve()):
         raise UserError(
-            f"{folder} holds this workspace's data",
+            f"{folder} holds this workspace's data, or is part of it",
             expected="a folder of videos outside of it",
             remedy="name the folder that holds the videos alone",
+        )
+    origin = target / ORIGIN_FILE
+    before = origin.read_text(encoding="utf-8", errors="replace") if origin.is_file() else ""
+    if own != target.resolve() and before != str(own) and target.is_dir() and any(target.iterdir()):
+        raise UserError(
+            f"there is a collection {name!r} already, from {before or 'elsewhere'}",
+            expected=f"one of {own}, or none",
+            remedy=f"choose another name with --name, or delete {target}",
         )
     if name in (COLLECTION, FOOTAGE_COLLECTION) or not re.match(COLLECTION_NAME, name):
         raise UserError(
@@ -113,17 +137,15 @@ def _check(workspace: Workspace, folder: Path, name: str) -> None:
         )
 
 
-def _candidates(folder: Path, ignored_suffixes: set[str]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() not in ignored_suffixes and path.is_file():
-                yield path
+class Unreadable(Exception):
+    """A file that cannot be taken; the text says why."""
 
 
 def _link_or_copy(source: Path, target: Path) -> bool:
-    """Whether anything had to be done."""
+    """Whether anything had to be done. Raises `Unreadable` for what no collection could hold."""
+    why = why_unreadable(source)
+    if why:
+        raise Unreadable(why)
     real = source.resolve()
     if target.exists():
         if target.samefile(real) or _looks_the_same(real, target):

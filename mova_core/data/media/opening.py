@@ -10,6 +10,13 @@ from typing import Any
 
 import av
 
+# Containers that hold their own pictures and sound. Others only name files to play (playlists, concat lists, manifests,
+# numbered pictures), and opening one of those would open what it names.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,vc1,mjpeg,"
+    "yuv4mpegpipe,asf,ogg,mxf,gxf,nut,rm,dv,wtv,nsv,amv,aac,ac3,eac3,aiff,amr,au,caf,flac,mp3,w64,wav"
+)
+
 
 class MediaError(Exception):
     """A file that cannot be read as wanted.
@@ -31,13 +38,13 @@ class MediaError(Exception):
 def opened(path: Path) -> Iterator[Any]:
     """Yields the open container; errors of the library inside the block become `MediaError`.
 
-    Only this one local file is ever opened: the name is never taken for a URL or a protocol, and a playlist inside
-    cannot reach anything else.
+    Only this one local file is ever opened: the name is never taken for a URL or a protocol, and a file that only names
+    others (a playlist under a video's name) is unreadable.
     """
     if path.stat().st_size == 0:
         raise MediaError("empty_file", "0 bytes")
     try:
-        container = av.open(local_url(path), options={"protocol_whitelist": "file"})
+        container = av.open(local_url(path), options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS})
     except (av.error.FFmpegError, UnicodeError) as error:
         raise MediaError("unreadable", _short(error, path)) from error
     try:

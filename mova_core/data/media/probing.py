@@ -13,6 +13,8 @@ from mova_core.data.media.opening import MediaError, audio_stream, opened, video
 # Frame intervals of one file may differ by this share of their median before its rate counts as variable: containers
 # with millisecond clocks round 41.7 ms to 41 or 42.
 RATE_TOLERANCE = 0.10
+# An AVI's header counts the frames that are left out, too: the one before is shown for longer.
+COUNTS_WHAT_IS_LEFT_OUT = "avi"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def probe(path: Path) -> MediaProbe:
         times, ends, listed, found = _packet_times(container, stream)
         if not times.size:
             raise MediaError("zero_length", "the video stream shows no frame")
-        if found < listed:
+        if found < listed and not _shown_for_longer(container, stream, times, ends):
             raise MediaError("truncated", f"{found} of {listed} video packets are there")
         audio = _first_audio(path)
         first = _first_picture(path)
@@ -106,6 +108,15 @@ def _packet_times(container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray, 
         ends.append(packet.pts * base + (packet.duration * base if packet.duration else nominal))
     order = np.argsort(starts, kind="stable")
     return np.asarray(starts)[order], np.asarray(ends)[order], stream.frames, found
+
+
+def _shown_for_longer(container: Any, stream: Any, times: np.ndarray, ends: np.ndarray) -> bool:
+    """Whether the frames that are there reach to the end that the header's count of frames promises."""
+    if COUNTS_WHAT_IS_LEFT_OUT not in container.format.name or not stream.guessed_rate:
+        return False
+    frame = 1 / float(stream.guessed_rate)
+    promised = float(stream.frames - 2) * frame * (1 - RATE_TOLERANCE)
+    return float(ends.max() - times.min()) >= promised
 
 
 def _is_variable(times: np.ndarray, time_base: float) -> bool:

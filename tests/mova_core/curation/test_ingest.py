@@ -165,3 +165,63 @@ def test_only_what_changed_is_probed_again(
 def test_a_collection_without_a_folder_is_one_line(config: Config, workspace: Workspace) -> None:
     with pytest.raises(UserError, match="mova corpus"):
         ingest.run(config, workspace, "demo")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile real.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nreal.mp4\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_file_that_only_names_another_is_no_video(
+    text: str, config: Config, workspace: Workspace, plain_video: MakeVideo
+) -> None:
+    raw = workspace.raw("demo")
+    plain_video(raw / "real.mp4")
+    (raw / "list.mp4").write_text(text)
+    (raw / "list.m3u8").write_text(text)
+    sources, rejects = ingested(config, workspace)
+    assert set(sources) == {"real.mp4"}
+    assert {name: reject.reason for name, reject in rejects.items()} == {
+        "list.mp4": "unreadable",
+        "list.m3u8": "unreadable",
+    }
+
+
+def test_an_avi_with_frames_left_out_is_whole_and_a_cut_one_is_not(config: Config, workspace: Workspace) -> None:
+    """An AVI counts the frames that it leaves out; players show the one before for longer."""
+    raw = workspace.raw("demo")
+    raw.mkdir(parents=True, exist_ok=True)
+    path = raw / "gaps.avi"
+    with av.open(str(path), "w", format="avi") as container:
+        video = container.add_stream("mpeg4", rate=24)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        for index in range(96):
+            if index % 5 == 4:
+                continue
+            pixels = np.full((64, 64, 3), 40 + 2 * index, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = index
+            container.mux(video.encode(frame))
+            block = av.AudioFrame.from_ndarray(np.full((1, 2000), 99, np.int16), format="s16", layout="mono")
+            block.sample_rate, block.pts = 48_000, index * 2000
+            container.mux(sound.encode(block))
+        container.mux(video.encode(None))
+    (raw / "cut.avi").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sources, rejects = ingested(config, workspace)
+    assert sources["gaps.avi"].num_frames < 96
+    assert sources["gaps.avi"].duration_seconds == pytest.approx(4.0, abs=0.1)
+    assert rejects["cut.avi"].reason == "truncated"
+
+
+def test_videos_in_a_folder_called_labels_are_videos(
+    config: Config, workspace: Workspace, plain_video: MakeVideo
+) -> None:
+    raw = workspace.raw("demo")
+    plain_video(raw / "labels" / "a.mp4")
+    (raw / "labels" / "a.json").write_text("{}")
+    sources, rejects = ingested(config, workspace)
+    assert set(sources) == {"labels/a.mp4"}
+    assert not rejects

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mova_core.config import load_config, preset_text
+from mova_core.curation import ingest
 from mova_core.curation.corpus.adopting import adopt_folder, with_collection
+from mova_core.data.manifest import read_manifest
+from mova_core.data.records import Reject
 from mova_core.errors import UserError
 from mova_core.report import StageReport
 from mova_core.workspace import Workspace
@@ -39,7 +45,7 @@ def adopt(workspace: Workspace, folder: Path, name: str = "") -> StageReport:
 def test_videos_come_in_under_the_folders_name(workspace: Workspace, videos: Path) -> None:
     report = adopt(workspace, videos)
     target = workspace.raw("My-holiday-2024")
-    assert {str(p.relative_to(target)) for p in target.rglob("*") if p.is_file()} == {
+    assert {str(p.relative_to(target)) for p in target.rglob("[!.]*") if p.is_file()} == {
         "-a.mp4",
         "day 1/b.MOV",
         "link.mp4",
@@ -80,6 +86,78 @@ def test_without_hard_links_files_are_copied(
     assert adopt(workspace, videos, "mine").metrics == {"taken": 3, "there_already": 0}
     assert (workspace.raw("mine") / "day 1" / "b.MOV").read_bytes() == b"two"
     assert adopt(workspace, videos, "mine").metrics == {"taken": 0, "there_already": 3}
+
+
+def test_what_cannot_be_read_is_accounted_for_by_ingest(workspace: Workspace, videos: Path) -> None:
+    (videos / "nowhere.mp4").symlink_to(videos / "gone.mp4")
+    (videos / "circle.mp4").symlink_to(videos / "circle.mp4")
+    os.mkfifo(videos / "pipe.mp4")
+    (videos / "day 1" / "back").symlink_to(videos)
+    report = adopt(workspace, videos, "mine")
+    assert (report.rows_in, report.rows_out, report.rejected) == (6, 3, {"unreadable": 3})
+    found = ingest.run(load_config(workspace.params), workspace, "mine")
+    assert (found.rows_in, found.rows_out) == (6, 0)
+    rejects = {row.path: row for row in read_manifest(workspace.ingest("mine") / "rejects.parquet", Reject)}
+    for name in ("nowhere.mp4", "circle.mp4", "pipe.mp4"):
+        assert rejects[name].reason == "unreadable"
+        assert rejects[name].detail
+    (videos / "nowhere.mp4").unlink()
+    (videos / "nowhere.mp4").write_bytes(b"there after all")
+    assert adopt(workspace, videos, "mine").rejected == {"unreadable": 2}
+    assert ingest.run(load_config(workspace.params), workspace, "mine").rows_in == 6
+
+
+def test_a_folder_that_cannot_be_listed_is_accounted_for(
+    workspace: Workspace, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (videos / "closed").mkdir()
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    report = adopt(workspace, videos, "mine")
+    assert (report.rows_in, report.rejected) == (4, {"unreadable": 1})
+    ingest.run(load_config(workspace.params), workspace, "mine")
+    rejects = {row.path: row.detail for row in read_manifest(workspace.ingest("mine") / "rejects.parquet", Reject)}
+    assert rejects["closed"] == "a folder that cannot be listed"
+
+
+def test_two_folders_of_one_name_do_not_run_together(workspace: Workspace, videos: Path, tmp_path: Path) -> None:
+    adopt(workspace, videos, "mine")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "-a.mp4").write_bytes(b"another video of the same name")
+    with pytest.raises(UserError, match=r"there is a collection 'mine' already, from .*holiday.*--name"):
+        adopt(workspace, other, "mine")
+    assert (workspace.raw("mine") / "-a.mp4").read_bytes() == b"one"
+
+
+def test_a_folder_that_lies_in_place_is_only_listed(workspace: Workspace) -> None:
+    folder = workspace.raw("mine")
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").write_bytes(b"one")
+    assert adopt(workspace, folder).metrics == {"taken": 0, "there_already": 1}
+    assert "mine" in load_config(workspace.params).collections
+    with pytest.raises(UserError, match="part of it"):
+        adopt(workspace, workspace.raw_root)
+
+
+def test_a_name_as_long_as_the_file_system_allows_is_copied_too(
+    workspace: Workspace, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "x" * 251 + ".mp4"
+    (videos / name).write_bytes(b"long")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("mova_core.curation.corpus.adopting.os.link", refuse)
+    adopt(workspace, videos, "mine")
+    assert (workspace.raw("mine") / name).read_bytes() == b"long"
 
 
 @pytest.mark.parametrize(
