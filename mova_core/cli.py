@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mova_core import __version__
 from mova_core.errors import UserError, as_user_error
@@ -89,6 +90,14 @@ def build_parser() -> argparse.ArgumentParser:
     for option in ("--rounds", "--threads", "--context-rows-used"):
         bench_step.add_argument(option, type=int, metavar="N")
     bench_step.set_defaults(action=_bench_step)
+    summary = "error against steps of each solver, on a trained model and its held-out clips"
+    bench_solvers = benches.add_parser("solvers", help=summary, description=summary)
+    bench_solvers.add_argument("--checkpoint", type=Path, metavar="DIR", help="default: as generate")
+    bench_solvers.add_argument("--clips", type=int, metavar="N", help="held-out clips (default: 16)")
+    bench_solvers.add_argument("--steps", type=int, nargs="+", metavar="N", help="step counts (default: 4 to 50)")
+    bench_solvers.add_argument("--reference-steps", type=int, metavar="N", help="of the reference (default: 400)")
+    bench_solvers.add_argument("--out", type=Path, default=Path("docs/benchmarks"), metavar="DIR")
+    bench_solvers.set_defaults(action=_bench_solvers)
 
     demo = verbs.add_parser("demo", help="every step, raw video to release, through Dagster")
     demo.set_defaults(action=_demo)
@@ -179,6 +188,22 @@ def _bench_step(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("rounds", "threads", "context_rows_used")}
     bench = StepBench(train=options.train, **{name: value for name, value in given.items() if value is not None})
     print(json.dumps(run_step_bench(bench)))
+    return 0
+
+
+def _bench_solvers(options: argparse.Namespace) -> int:
+    import json
+
+    from mova_core.bench.solvers import SolverBench, run_solver_bench, write_curve
+    from mova_core.workspace import Workspace
+
+    given: dict[str, Any] = {"num_clips": options.clips, "reference_steps": options.reference_steps}
+    if options.steps is not None:
+        given["step_counts"] = tuple(sorted(set(options.steps)))
+    bench = SolverBench(**{name: value for name, value in given.items() if value is not None})
+    result = run_solver_bench(Workspace(options.root), options.checkpoint, bench)
+    paths = [str(path) for path in write_curve(result, options.out)]
+    print(json.dumps({"bench": "solvers", "steps_to_usual_error": result["steps_to_usual_error"], "wrote": paths}))
     return 0
 
 

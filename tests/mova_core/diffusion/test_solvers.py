@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
+from mova_core.config.sampling import SolverName
 from mova_core.diffusion.flow import Pair
 from mova_core.diffusion.schedule import Point, paired_schedule
-from mova_core.diffusion.solvers import Euler, integrate
+from mova_core.diffusion.solvers import SOLVERS, Euler, Multistep, integrate
 
 
 def test_straight_paths_are_followed_exactly_whatever_the_steps() -> None:
@@ -21,15 +25,71 @@ def test_straight_paths_are_followed_exactly_whatever_the_steps() -> None:
         torch.testing.assert_close(audio, clean_audio)
 
 
-def test_euler_converges_at_first_order() -> None:
-    """dz/ds = z has the solution z(0) = z(1) / e; halving the step halves the error."""
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("multistep", 2)])
+def test_a_solver_converges_at_least_at_its_order_along_uneven_steps(solver: SolverName, order: int) -> None:
+    """dz/ds = z cos(5 s) from z(1) = 1; half the step, at most 2 to the minus order the error."""
     start = (torch.ones(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    exact = math.exp(-math.sin(5.0) / 5)
     errors = []
     for num_steps in (64, 128):
-        schedule = paired_schedule(num_steps, video_shift=1.0, audio_shift=1.0)
-        video, _ = integrate(lambda latents, point: latents, start, schedule, Euler())
-        errors.append(abs(video.item() - torch.tensor(-1.0, dtype=torch.float64).exp().item()))
-    assert 1.9 < errors[0] / errors[1] < 2.1
+        schedule = paired_schedule(num_steps, video_shift=1.0, audio_shift=3.0)
+        solved = integrate(
+            lambda latents, point: (
+                latents[0] * math.cos(5 * point.video_sigma),
+                latents[1] * math.cos(5 * point.audio_sigma),
+            ),
+            start,
+            schedule,
+            SOLVERS[solver](),
+        )
+        errors.append([abs(part.item() - exact) for part in solved])
+    for coarse, fine in zip(*errors, strict=True):
+        assert coarse / fine > 0.9 * 2**order
+
+
+def test_a_higher_order_costs_one_evaluation_a_step_and_needs_fewer_steps() -> None:
+    """Two coupled modalities, as the Bridge couples them: 12 second-order steps beat 50 of first order."""
+
+    def velocity(latents: Pair, point: Point) -> Pair:
+        calls.append(point)
+        video, audio = latents
+        return torch.sin(3 * audio) + video * point.video_sigma, torch.cos(2 * video) - audio * point.audio_sigma
+
+    def solved(solver: SolverName, num_steps: int) -> torch.Tensor:
+        calls.clear()
+        schedule = paired_schedule(num_steps, video_shift=5.0, audio_shift=5.0)
+        found = torch.cat(integrate(velocity, start, schedule, SOLVERS[solver]()))
+        assert len(calls) == num_steps
+        return found
+
+    calls: list[Point] = []
+    start = (torch.tensor([0.3, -1.2], dtype=torch.float64), torch.tensor([0.9, 0.1], dtype=torch.float64))
+    exact = solved("multistep", 2000)
+    assert (solved("multistep", 12) - exact).norm() < (solved("euler", 50) - exact).norm()
+
+
+def test_what_is_put_into_the_latents_is_not_undone_by_the_next_correction() -> None:
+    """The velocity is 1 wherever it is asked, so corrections are nothing and only what was put in may move the end."""
+    schedule = paired_schedule(4, video_shift=1.0, audio_shift=1.0)
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    video, audio = integrate(
+        lambda latents, point: (one, one),
+        (zero, zero),
+        schedule,
+        Multistep(),
+        after_step=lambda latents, point: (latents[0] + 10, latents[1]),
+    )
+    torch.testing.assert_close(video, 40 - one)
+    torch.testing.assert_close(audio, -one)
+
+
+def test_a_held_modality_stays_and_the_other_goes_on() -> None:
+    schedule = paired_schedule(6, video_shift=5.0, audio_shift=2.0).held(video=True)
+    start = (torch.full((1,), 0.7, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    for solver in SOLVERS.values():
+        video, audio = integrate(lambda latents, point: (latents[0], latents[1]), start, schedule, solver())
+        assert torch.equal(video, start[0])
+        assert 0.3 < audio.item() < 0.5
 
 
 def test_each_modality_moves_by_its_own_levels_and_the_model_hears_both() -> None:
