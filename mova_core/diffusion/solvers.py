@@ -37,6 +37,11 @@ class Euler:
         )
 
 
+LONGEST_REACH = 1.0
+"""How far the bend is extrapolated, in lengths of the step before. Steps grow towards data where the shift is large:
+measured on the nano model at shift 5, eight steps come to 0.71 of the error that they leave without this limit."""
+
+
 class Multistep:
     """Second order, one evaluation a step: the velocity of the step before tells how the path bends.
 
@@ -72,7 +77,7 @@ class _Move:
     def predicted(velocity: torch.Tensor, step: float, before: _Move | None) -> _Move:
         if before is None or before.step == 0:
             return _Move(velocity, step, step * velocity)
-        bend = step / before.step / 2
+        bend = min(step / before.step, LONGEST_REACH) / 2
         return _Move(velocity, step, step * ((1 + bend) * velocity - bend * before.velocity))
 
     def correction(self, reached: torch.Tensor) -> torch.Tensor:

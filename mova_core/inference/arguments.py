@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova_core.errors import UserError
-from mova_core.inference.inputs import MAX_SEED, Pixels, fit_frame, read_first_frame
+from mova_core.inference.inputs import MAX_SEED, Pixels, Settings, fit_frame, read_picture, stretch_frame
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def prompts_of(prompt: str | Sequence[str], num_videos_per_prompt: int) -> list[
 
 
 def pictures_of(
-    name: str, pictures: Picture | Sequence[Picture] | None, num_clips: int, height: int, width: int
+    name: str, pictures: Picture | Sequence[Picture] | None, num_clips: int, settings: Settings
 ) -> Pixels | None:
     """`[num_clips, height, width, 3]`: one picture for all clips, or as many as there are prompts.
 
@@ -61,7 +61,8 @@ def pictures_of(
         raise UserError(
             f"{name}: {len(listed)} pictures for {num_clips} clips", expected="one, or one a prompt", remedy="give that"
         )
-    read = [_picture(name, picture, height, width) for picture in listed]
+    fit = stretch_frame if settings.compat else fit_frame
+    read = [fit(_picture(name, picture), settings.height, settings.width) for picture in listed]
     return np.repeat(np.stack(read), num_clips // len(listed), axis=0)
 
 
@@ -99,9 +100,9 @@ def _drawn(generator: torch.Generator | Sequence[torch.Generator], num_clips: in
     ]
 
 
-def _picture(name: str, picture: Picture, height: int, width: int) -> Pixels:
+def _picture(name: str, picture: Picture) -> Pixels:
     if isinstance(picture, str | Path):
-        return read_first_frame(Path(picture), height, width)
+        return read_picture(Path(picture))
     pixels = np.asarray(picture if isinstance(picture, np.ndarray) else picture.convert("RGB"))
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UserError(
@@ -109,4 +110,4 @@ def _picture(name: str, picture: Picture, height: int, width: int) -> Pixels:
             expected="a file, a Pillow image, or uint8 RGB of shape (height, width, 3)",
             remedy="convert it",
         )
-    return fit_frame(pixels, height, width)
+    return pixels

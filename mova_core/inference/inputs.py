@@ -39,7 +39,7 @@ class Settings:
     solver : see `mova_core.diffusion.solvers`.
     video_shift, audio_shift : of the noise schedule; None takes the checkpoint's own.
     text_only : without a first frame, a white picture stands in (report section 4), or no condition at all.
-    compat : round noise levels as the release does, to compare with it.
+    compat : round noise levels, and stretch pictures, as the release does, to compare with it.
     """
 
     num_steps: int
@@ -180,6 +180,13 @@ def fit_frame(frame: Pixels, height: int, width: int) -> Pixels:
         return np.ascontiguousarray(part)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(part, (width, height), interpolation=method), np.uint8)
+
+
+def stretch_frame(frame: Pixels, height: int, width: int) -> Pixels:
+    """All of `frame` ``[h, w, 3]``, stretched to ``[height, width, 3]`` as the release does it (Lanczos)."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _unreadable(path: Path, why: str) -> UserError:

@@ -170,13 +170,12 @@ class MovaPipeline:
         given = {name: value for name, value in asked.items() if value is not None}
         settings = dataclasses.replace(self.defaults, **given)  # type: ignore[arg-type]  # each of its field's type
         prompts = prompts_of(prompt, num_videos_per_prompt)
-        size = (len(prompts), settings.height, settings.width)
         clips = ClipInputs(
             prompts=prompts,
             seeds=seeds_of(seed, generator, len(prompts)),
             negative_prompt=negative_prompt,
-            first_frames=pictures_of("image", image, *size),
-            last_frames=pictures_of("last_image", last_image, *size),
+            first_frames=pictures_of("image", image, len(prompts), settings),
+            last_frames=pictures_of("last_image", last_image, len(prompts), settings),
             video=video if video is None or video.ndim != 4 else video[None],
             audio=audio if audio is None or audio.ndim != 1 else audio[None],
         )

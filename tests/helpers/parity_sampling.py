@@ -19,12 +19,12 @@ from parity_recordings import (
     padded,
     weights_of,
 )
-from PIL import Image
 
 from mova_core.diffusion.flow import Pair, noised
 from mova_core.diffusion.guidance import Guidance, guided_velocity
 from mova_core.diffusion.schedule import PairedSchedule, Point, paired_schedule, snapped_as_released, training_grid
 from mova_core.diffusion.solvers import Euler, integrate
+from mova_core.inference.arguments import pictures_of
 from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.denoising import StepState
 from mova_core.inference.inputs import Settings
@@ -163,14 +163,11 @@ def check_pipeline(case: Case, tensors: Tensors) -> None:
         audio_shift=shifts["audio_shift"],
         compat=True,
     )
-    # The release stretches a picture to the clip's size.
-    picture = Image.fromarray(tensors["image_rgb_uint8"].numpy())
-    stretched = np.array(picture.resize((settings.width, settings.height), Image.Resampling.LANCZOS))
     clips = ClipInputs(
         [inputs["prompt"]],
         [inputs["torch_manual_seed"]],
         negative_prompt=inputs["negative_prompt"],
-        first_frames=stretched[None],
+        first_frames=pictures_of("image", tensors["image_rgb_uint8"].numpy(), 1, settings),
     )
     pipeline.check(clips, settings)
     text, negative = pipeline.encode_texts(clips.prompts, clips.negative_prompt)
