@@ -23,10 +23,10 @@ from mova_core.errors import UserError
 from mova_core.files import write_text
 from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.encoded import Encoded
-from mova_core.inference.generate import find_source
 from mova_core.inference.held_out import HeldOut, held_out_clips
 from mova_core.inference.inputs import Settings
 from mova_core.inference.pipeline import MovaPipeline
+from mova_core.inference.source import find_source
 from mova_core.models.build import resolve_compute_dtype
 from mova_core.progress import say
 from mova_core.versioning.lineage import code_commit, library_versions
