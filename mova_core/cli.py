@@ -13,6 +13,7 @@ from typing import Any
 from mova_core import __version__
 from mova_core.errors import UserError, as_user_error
 from mova_core.inference.commands import add_generate, add_prompts_options, add_refine, run_prompts
+from mova_core.progress import say
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -131,9 +132,12 @@ def _init(options: argparse.Namespace) -> int:
 
 def _run_verb(options: argparse.Namespace) -> int:
     from mova_core.config import load_config
+    from mova_core.inference.processes import refuse_several
     from mova_core.steps import STEPS, run_step
     from mova_core.workspace import Workspace
 
+    if options.verb == "sample":
+        refuse_several(options.verb)
     workspace = Workspace(options.root.resolve())
     config = load_config(workspace.params)
     phase = getattr(options, "phase", None)
@@ -223,7 +227,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _refuse(error: UserError) -> None:
     """Says what is wrong, to the user and to whoever wants to pass it on."""
-    print(f"mova: {error}", file=sys.stderr)
+    say(f"mova: {error}")
     place = os.environ.get(REFUSAL_VARIABLE)
     if place:
         with contextlib.suppress(OSError), open(place, "w", encoding="utf-8") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,18 +16,28 @@ LOG_BAR_WIDTH = 24
 
 
 def say(message: str) -> None:
-    """Prints one line of what is going on, at once, on standard error (standard output is for results)."""
-    print(message, file=sys.stderr, flush=True)
+    """Prints one line of what is going on, at once, on standard error (standard output is for results).
+
+    Of several processes that a launcher started together, the first speaks for all.
+    """
+    if _is_first():
+        print(message, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Generator[Item]:
     """Yields `items` unchanged while showing how many are done, the rate and the time left."""
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]  # checked by hasattr
-    if sys.stderr.isatty():
+    if not _is_first():
+        yield from items
+    elif sys.stderr.isatty():
         yield from _bar(items, description, total)
     else:
         yield from _lines(items, description, total)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextlib.contextmanager

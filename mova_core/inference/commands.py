@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova_core.errors import UserError
+from mova_core.inference.processes import refuse_several
 
 if TYPE_CHECKING:
     from mova_core.inference.refinement import Refiner
@@ -40,7 +41,8 @@ def add_generate(verbs: Verbs) -> None:
         "generate",
         help="make one clip with sound from a prompt",
         description="Makes one clip with sound: from a prompt, and from pictures, a video or a sound where given. "
-        "Beside the mp4 lies a record of what made it (FILE.mp4.json); the mp4 carries it too.",
+        "Beside the mp4 lies a record of what made it (FILE.mp4.json); the mp4 carries it too. "
+        "`torchrun --nproc-per-node N -m mova_core generate ...` spreads a clip over N processes.",
     )
     generate.add_argument("--prompt", required=True, help="what is seen and heard")
     generate.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to guide away from")
@@ -132,16 +134,16 @@ def _generate(options: argparse.Namespace) -> int:
     from mova_core.inference.generate import generate_clip
     from mova_core.workspace import Workspace
 
-    print(
-        generate_clip(
-            Workspace(options.root),
-            _request(options),
-            options.out,
-            checkpoint=options.checkpoint,
-            options=_run_options(options),
-            refiner=_refiner(options),
-        )
+    done = generate_clip(
+        Workspace(options.root),
+        _request(options),
+        options.out,
+        checkpoint=options.checkpoint,
+        options=_run_options(options),
+        refiner=_refiner(options),
     )
+    if done:
+        print(done)
     return 0
 
 
@@ -150,6 +152,7 @@ def run_prompts(options: argparse.Namespace) -> int:
     from mova_core.inference.prompts import sample_prompts
     from mova_core.workspace import Workspace
 
+    refuse_several("sample --prompts")
     if options.prompts is None or options.out is None:
         raise UserError(
             f"{'--out' if options.prompts is None else '--prompts'} is given alone",

@@ -8,6 +8,7 @@ from pathlib import Path
 from mova_core.inference.givens import check_request
 from mova_core.inference.identity import identify
 from mova_core.inference.inputs import Settings
+from mova_core.inference.processes import check_spread, is_first, joined, num_processes, refuse_several
 from mova_core.inference.refinement.record import Refiner
 from mova_core.inference.request import ClipRequest
 from mova_core.inference.running import RunOptions, choose_machine, load, make_clips, watcher
@@ -28,6 +29,9 @@ def generate_clip(
 ) -> str:
     """Generates a clip, writes it to `out` with its record, and returns a sentence on what was done.
 
+    Where torchrun started several processes, each takes a share of the clip's tokens; the first alone writes, and the
+    others return "".
+
     Parameters
     ----------
     out : an mp4 file; one that is there is replaced once the new one is whole.
@@ -43,6 +47,10 @@ def generate_clip(
     source = find_source(workspace, checkpoint)
     settings = request.settings(source.defaults.settings)
     num_windows = check_request(request, settings)
+    if num_processes() > 1:
+        check_spread(source.folder)
+        if refiner is not None:
+            refuse_several("generate --refine")
     machine = choose_machine(source, options)
     refinement = None
     if refiner is not None:
@@ -52,17 +60,21 @@ def generate_clip(
     record = record_of(request, settings, identify(source.folder, source.codecs), machine.dtype_name)
     if refinement is not None:
         record |= refined_record(refinement)
-    pipeline = load(source, machine)
-    loaded = time.monotonic()
-    sample_rate_hz = pipeline.codecs.audio.sample_rate_hz
-    with ticking("denoise", num_windows * settings.num_steps) as tick:
-        on_step = watcher(pipeline, settings, tick, options.preview_every, [preview_path(out)])
-        ((frames, audio),) = make_clips(pipeline, [request], [record["prompt"]], settings, on_step)
+    with joined(machine.device.type):
+        pipeline = load(source, machine)
+        loaded = time.monotonic()
+        with ticking("denoise", num_windows * settings.num_steps) as tick:
+            on_step = watcher(pipeline, settings, tick, options.preview_every, [preview_path(out)])
+            ((frames, audio),) = make_clips(pipeline, [request], [record["prompt"]], settings, on_step)
     sampled = time.monotonic()
+    if not is_first():
+        return ""
+    sample_rate_hz = pipeline.codecs.audio.sample_rate_hz
     sha256 = save_clip(out, frames, audio, sample_rate_hz, record, lossless_audio=options.lossless_audio)
     seconds = {"load": loaded - started, "sample": sampled - loaded, "write": time.monotonic() - sampled}
     run = {
         "device": str(machine.device),
+        "processes": num_processes(),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "num_frames": len(frames),
         "num_samples": len(audio),

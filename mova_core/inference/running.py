@@ -14,6 +14,7 @@ from mova_core.inference.extension import extended
 from mova_core.inference.givens import Waveform, clip_inputs, read_givens
 from mova_core.inference.inputs import Pixels, Settings
 from mova_core.inference.preview import contact_sheet
+from mova_core.inference.processes import is_first, local_index, num_processes
 from mova_core.inference.request import ClipRequest
 from mova_core.inference.source import Source
 from mova_core.progress import say
@@ -79,18 +80,23 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device is cuda", expected="a GPU that PyTorch sees", remedy="run `mova doctor`, or use cpu")
     found = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = found if options.device == "auto" else options.device
+    device = torch.device(kind, local_index()) if kind == "cuda" and num_processes() > 1 else torch.device(kind)
     dtype = source.defaults.compute_dtype if options.dtype == "auto" else options.dtype
-    return Machine(torch.device(found if options.device == "auto" else options.device), resolve_compute_dtype(dtype))
+    return Machine(device, resolve_compute_dtype(dtype))
 
 
 def load(source: Source, machine: Machine) -> MovaPipeline:
-    """The pipeline, ready to run."""
+    """The pipeline, ready to run; where several processes have joined, each with its share of every clip's tokens."""
     from mova_core.inference.pipeline import MovaPipeline
 
     say(f"loading {source.folder} on {machine.device} (numbers: {machine.dtype_name})")
-    return MovaPipeline.from_pretrained(
+    pipeline = MovaPipeline.from_pretrained(
         source.folder, source.codecs, device=machine.device, compute_dtype=machine.compute_dtype
     )
+    if num_processes() > 1:
+        pipeline.model.spread_over_processes()
+    return pipeline
 
 
 def watcher(
@@ -106,7 +112,7 @@ def watcher(
     def on_step(state: StepState) -> None:
         tick()
         done = state.index + 1
-        if every and done % every == 0 and done < state.num_steps:
+        if every and done % every == 0 and done < state.num_steps and is_first():
             started = time.monotonic()
             frames = pipeline.decode_video(state.denoised[0])
             audio = pipeline.decode_audio(state.denoised[1], settings)

@@ -10,6 +10,7 @@ from kernels.aligned_rope import Rotation, norm_rotate
 from kernels.bridge_attention.reference import attend
 from kernels.dispatch import Request
 from mova_core.models.layers import Linear, RMSNorm
+from mova_core.models.sequence_parallel import Part
 
 
 class SelfAttention(nn.Module):
@@ -26,16 +27,28 @@ class SelfAttention(nn.Module):
         self.norm_q = RMSNorm(dim, eps)
         self.norm_k = RMSNorm(dim, eps)
 
-    def forward(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-        """`x` `[batch, token, dim]`."""
-        q = self._turned(self.q(x), self.norm_q, rotation)
-        k = self._turned(self.k(x), self.norm_k, rotation)
-        out: torch.Tensor = self.o(attend(q, k, self.v(x).unflatten(-1, (self.num_heads, -1))).flatten(2))
+    def forward(self, x: torch.Tensor, rotation: Rotation, part: Part | None = None) -> torch.Tensor:
+        """`x` `[batch, token, dim]`: all tokens, or the part that this process holds."""
+        first = 0 if part is None else part.first_token
+        q = self._turned(self.q(x), self.norm_q, rotation, first)
+        k = self._turned(self.k(x), self.norm_k, rotation, first)
+        v = self.v(x).unflatten(-1, (self.num_heads, -1))
+        if part is None:
+            attended = attend(q, k, v)
+        else:
+            attended = part.by_tokens(attend(part.by_heads(q), part.by_heads(k), part.by_heads(v)))
+        out: torch.Tensor = self.o(attended.flatten(2))
         return out
 
-    def _turned(self, projected: torch.Tensor, norm: RMSNorm, rotation: Rotation) -> torch.Tensor:
+    def _turned(self, projected: torch.Tensor, norm: RMSNorm, rotation: Rotation, first_token: int) -> torch.Tensor:
         return norm_rotate(
-            projected, norm.weight, rotation, num_heads=self.num_heads, eps=norm.eps, backend=self.kernels
+            projected,
+            norm.weight,
+            rotation,
+            num_heads=self.num_heads,
+            eps=norm.eps,
+            first_token=first_token,
+            backend=self.kernels,
         )
 
 

@@ -17,10 +17,14 @@ from kernels.dispatch import Request
 from mova_core.models.frame_pooling import AdaptiveNorm, FramePooling, pooling_heads
 from mova_core.models.layers import LayerNorm, Linear, RMSNorm, wide_dtype
 from mova_core.models.rope import Grid, aligned_rotations, spread_over_audio
+from mova_core.models.sequence_parallel import Part
 
 EPS = 1e-6
 
 Strategy = Literal["full", "shallow_focus", "distributed", "progressive", "custom"]
+Parts = tuple[Part, Part] | None
+"""The tokens of two sequences that this process holds; None stands for all tokens."""
+
 Rotations = tuple[Rotation | None, Rotation | None]
 """Of the video's and of the audio's tokens; None without RoPE."""
 
@@ -96,22 +100,32 @@ class BridgeAttention(nn.Module):
         x_rotation: Rotation | None,
         condition_rotation: Rotation | None,
         kernels: Request,
+        parts: Parts = None,
     ) -> torch.Tensor:
-        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `[b, l, dim]`."""
-        q = self._heads(self.q(x), self.norm_q, x_rotation, kernels)
-        k = self._heads(self.k(condition), self.norm_k, condition_rotation, kernels)
-        out = bridge_attention(q, k, self.v(condition).unflatten(-1, (-1, self.head_dim)), backend=kernels)
+        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `[b, l, dim]`. `parts` are those of both."""
+        q_part, k_part = parts or (None, None)
+        q = self._heads(self.q(x), self.norm_q, x_rotation, kernels, q_part)
+        k = self._heads(self.k(condition), self.norm_k, condition_rotation, kernels, k_part)
+        v = self.v(condition).unflatten(-1, (-1, self.head_dim))
+        if q_part is None or k_part is None:
+            out = bridge_attention(q, k, v, backend=kernels)
+        else:
+            q, k, v = q_part.by_heads(q), k_part.by_heads(k), k_part.by_heads(v)
+            out = q_part.by_tokens(bridge_attention(q, k, v, backend=kernels))
         projected: torch.Tensor = self.o(out.flatten(2))
         return projected
 
     def _heads(
-        self, projected: torch.Tensor, norm: RMSNorm, rotation: Rotation | None, kernels: Request
+        self, projected: torch.Tensor, norm: RMSNorm, rotation: Rotation | None, kernels: Request, part: Part | None
     ) -> torch.Tensor:
         num_heads = projected.shape[-1] // self.head_dim
         if rotation is None:
             normed: torch.Tensor = norm(projected)
             return normed.view(*normed.shape[:2], num_heads, -1)
-        return norm_rotate(projected, norm.weight, rotation, num_heads=num_heads, eps=norm.eps, backend=kernels)
+        first = 0 if part is None else part.first_token
+        return norm_rotate(
+            projected, norm.weight, rotation, num_heads=num_heads, eps=norm.eps, first_token=first, backend=kernels
+        )
 
 
 class Conditioner(nn.Module):
@@ -135,11 +149,18 @@ class Conditioner(nn.Module):
         condition_rotation: Rotation | None,
         num_frames: int,
         kernels: Request,
+        parts: Parts = None,
     ) -> torch.Tensor:
-        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `num_frames` counts the video's latent frames."""
+        """`x` `[b, l, dim]`, `condition` `[b, m, condition_dim]`; `num_frames` counts the video's latent frames.
+
+        `parts` are those of x and condition, where this process holds parts of them.
+        """
         if self.per_frame_pooling is not None and self.adaln is not None:
-            x = self.adaln(x, spread_over_audio(self.per_frame_pooling(condition, num_frames), x.shape[1]))
-        added: torch.Tensor = self.inner(x, self.y_norm(condition), x_rotation, condition_rotation, kernels)
+            video = condition if parts is None else parts[1].gathered(condition)
+            num_audio_tokens = x.shape[1] if parts is None else sum(parts[0].lengths)
+            pooled = spread_over_audio(self.per_frame_pooling(video, num_frames), num_audio_tokens)
+            x = self.adaln(x, pooled if parts is None else parts[0].of(pooled))
+        added: torch.Tensor = self.inner(x, self.y_norm(condition), x_rotation, condition_rotation, kernels, parts)
         return added
 
 
@@ -184,6 +205,7 @@ class Bridge(nn.Module):
         rotations: Rotations,
         num_frames: int,
         *,
+        parts: Parts = None,
         mask: torch.Tensor | None = None,
         audio_to_video_scale: float | torch.Tensor | None = None,
         video_to_audio_scale: float | torch.Tensor | None = None,
@@ -195,6 +217,7 @@ class Bridge(nn.Module):
         video, audio : tokens `[b, l, visual_hidden_dim]` and `[b, m, audio_hidden_dim]`.
         rotations : from `rotations`.
         num_frames : latent frames of the video.
+        parts : of video and audio tokens, where this process holds parts of them.
         mask : bool `[b]`; nothing is added to samples where it is False.
         audio_to_video_scale, video_to_audio_scale : factors on what is added; None stands for the learned scale, or 1.
         """
@@ -202,10 +225,10 @@ class Bridge(nn.Module):
             return video, audio
         video_rotation, audio_rotation = rotations
         to_video = self.audio_to_video_conditioners[str(layer)](
-            video, audio, video_rotation, audio_rotation, num_frames, self.kernels
+            video, audio, video_rotation, audio_rotation, num_frames, self.kernels, parts
         )
         to_audio = self.video_to_audio_conditioners[str(layer)](
-            audio, video, audio_rotation, video_rotation, num_frames, self.kernels
+            audio, video, audio_rotation, video_rotation, num_frames, self.kernels, parts and (parts[1], parts[0])
         )
         return (
             video + self._scaled(to_video, audio_to_video_scale, mask),

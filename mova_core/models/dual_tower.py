@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from kernels.dispatch import Request
@@ -13,6 +14,7 @@ from mova_core.config.model import NUM_TRAIN_TIMESTEPS
 from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
 from mova_core.models.bridge import Bridge, BridgeConfig
 from mova_core.models.context import TextContext
+from mova_core.models.sequence_parallel import Part, part_of
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
 
 Expert = Literal["high_noise", "low_noise"]
@@ -49,6 +51,8 @@ class DualTower(nn.Module):
         self.video_dit_2 = VideoTower(config.video, kernels) if config.num_experts == 2 else None
         self.audio_dit = AudioTower(config.audio, kernels)
         self.dual_tower_bridge = Bridge(config.bridge, kernels)
+        self._group: dist.ProcessGroup | None = None
+        self._num_processes, self._rank = 1, 0
 
     def expert_at(self, video_timestep: float) -> Expert:
         """Which expert serves a timestep: the low-noise one strictly below boundary_ratio * 1000."""
@@ -100,16 +104,45 @@ class DualTower(nn.Module):
         context = TextContext(text, audio_tower.product_dtype) if isinstance(text, torch.Tensor) else text
         video_context, audio_context = tower.context(context), audio_tower.context(context)
         video_rotation, audio_rotation = tower.rotation(video, grid), audio_tower.rotation(audio)
+        parts = self._parts(video.shape[1], audio.shape[1])
+        video_part, audio_part = parts or (None, None)
         mask = bridge if isinstance(bridge, torch.Tensor) else None
         turns = self.dual_tower_bridge.rotations(grid, audio.shape[1], video_fps, like=video)
+        if parts is not None:
+            video, audio = parts[0].of(video), parts[1].of(audio)
         for layer in range(max(tower.num_layers, audio_tower.num_layers)):
             if bridge is not False and layer in self.dual_tower_bridge.layers:
-                video, audio = self.dual_tower_bridge(layer, video, audio, turns, grid[0], mask=mask)
+                video, audio = self.dual_tower_bridge(layer, video, audio, turns, grid[0], parts=parts, mask=mask)
             if layer < tower.num_layers:
-                video = tower.blocks[layer](video, video_context, video_modulation, video_rotation)
+                video = tower.blocks[layer](video, video_context, video_modulation, video_rotation, video_part)
             if layer < audio_tower.num_layers:
-                audio = audio_tower.blocks[layer](audio, audio_context, audio_modulation, audio_rotation)
+                audio = audio_tower.blocks[layer](audio, audio_context, audio_modulation, audio_rotation, audio_part)
+        if parts is not None:
+            video, audio = parts[0].gathered(video), parts[1].gathered(audio)
         return tower.finish(video, video_embedding, grid), audio_tower.finish(audio, audio_embedding)
+
+    def spread_over_processes(self, group: dist.ProcessGroup | None = None) -> None:
+        """From now on every process of the group takes a share of each sample's tokens. For sampling: no gradients.
+
+        All of them must call `forward` with the same arguments, and all get the whole velocities.
+
+        Raises
+        ------
+        ValueError : if the processes do not divide the heads of the towers and of the Bridge.
+        """
+        processes = dist.get_world_size(group)
+        check_heads(self.config, processes)
+        self._group, self._num_processes, self._rank = group, processes, dist.get_rank(group)
+
+    def _parts(self, num_video_tokens: int, num_audio_tokens: int) -> tuple[Part, Part] | None:
+        if self._num_processes == 1:
+            return None
+        if torch.is_grad_enabled():
+            raise RuntimeError("tokens are spread over processes for sampling; gradients are not exchanged")
+        return (
+            part_of(num_video_tokens, self._num_processes, self._rank, self._group),
+            part_of(num_audio_tokens, self._num_processes, self._rank, self._group),
+        )
 
     def audio_only(self, audio_latents: torch.Tensor, audio_timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """The audio tower alone (phase 0): the velocity `[b, c, length]`."""
@@ -142,3 +175,21 @@ def check_widths(config: DualTowerConfig) -> None:
     for name, (stated, actual) in pairs.items():
         if stated != actual:
             raise ValueError(f"the Bridge's {name} is {stated}, the tower's is {actual}; expected them equal")
+
+
+def check_heads(config: DualTowerConfig, num_processes: int) -> None:
+    """Whether every process can take an equal share of the heads.
+
+    Raises
+    ------
+    ValueError : if not, naming both numbers.
+    """
+    heads = {
+        "video heads": config.video.num_heads,
+        "audio heads": config.audio.num_heads,
+        "video heads of the Bridge": config.video.dim // config.bridge.head_dim,
+        "audio heads of the Bridge": config.audio.dim // config.bridge.head_dim,
+    }
+    for name, count in heads.items():
+        if count % num_processes:
+            raise ValueError(f"{count} {name} for {num_processes} processes")

@@ -15,6 +15,7 @@ from kernels.dispatch import Request
 from mova_core.models.attention import CrossAttention, SelfAttention
 from mova_core.models.context import TextContext, TowerContext
 from mova_core.models.layers import GELU, LayerNorm, Linear, TimeEmbedding, TimeProjection, sinusoid
+from mova_core.models.sequence_parallel import Part
 
 MODULATIONS_PER_BLOCK = 6
 """Shift, scale, gate of attention, then of the feed-forward."""
@@ -42,11 +43,16 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, MODULATIONS_PER_BLOCK, dim) / dim**0.5)
 
     def forward(
-        self, x: torch.Tensor, context: TowerContext, time_modulation: torch.Tensor, rotation: Rotation
+        self,
+        x: torch.Tensor,
+        context: TowerContext,
+        time_modulation: torch.Tensor,
+        rotation: Rotation,
+        part: Part | None = None,
     ) -> torch.Tensor:
-        """`x` `[b, l, d]`, `time_modulation` `[b or 1, 6, d]`."""
+        """`x` `[b, l, d]`, all tokens or this process's part; `time_modulation` `[b or 1, 6, d]`."""
         keys, values = context.keys_and_values(self.cross_attn)
-        return self.layer(x, keys, values, context.bias, time_modulation, rotation)
+        return self.layer(x, keys, values, context.bias, time_modulation, rotation, part)
 
     def layer(
         self,
@@ -56,12 +62,13 @@ class Block(nn.Module):
         text_bias: torch.Tensor | None,
         time_modulation: torch.Tensor,
         rotation: Rotation,
+        part: Part | None = None,
     ) -> torch.Tensor:
         """`forward` with the text's keys and values `[b, m, head, head_dim]` as `CrossAttention.project` gives them."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
             (self.modulation + time_modulation).to(x.dtype).chunk(MODULATIONS_PER_BLOCK, dim=1)
         )
-        attended = self.self_attn(_modulated(x, self.norm1, shift_1, scale_1, self.kernels), rotation)
+        attended = self.self_attn(_modulated(x, self.norm1, shift_1, scale_1, self.kernels), rotation, part)
         x = gated_residual(x, attended, gate_1, backend=self.kernels)
         x = x + self.cross_attn(self.norm3(x), text_keys, text_values, text_bias)
         transformed = self.ffn(_modulated(x, self.norm2, shift_2, scale_2, self.kernels))
