@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from mova_core.errors import UserError
 from mova_core.models.audio_tower import AudioTowerConfig
-from mova_core.models.bridge import BridgeConfig
+from mova_core.models.bridge import BridgeConfig, Strategy
 from mova_core.models.dual_tower import DualTowerConfig
+from mova_core.models.rope import AudioScheme
 from mova_core.models.video_tower import VideoTowerConfig
 
 INDEX = "model_index.json"
@@ -51,6 +53,9 @@ INERT_KEYS: dict[str, dict[str, object]] = {
 OWN_KEYS: dict[str, object] = {"spatial_rope_scale": 1.0}
 """Keys that the release does not know, with its value; written only where they differ."""
 
+CHOICES: dict[object, tuple[str, ...]] = {"Strategy": get_args(Strategy), "AudioScheme": get_args(AudioScheme)}
+"""The names that a field of such a type can have."""
+
 ComponentConfig = TypeVar("ComponentConfig", VideoTowerConfig, AudioTowerConfig, BridgeConfig)
 
 
@@ -62,13 +67,20 @@ def read_config(folder: Path) -> DualTowerConfig:
     UserError : as `load_model`.
     """
     index = read_json(folder / INDEX)
+    boundary_ratio = index.get("boundary_ratio")
+    if not isinstance(boundary_ratio, int | float) or not 0 <= boundary_ratio <= 1:
+        raise UserError(
+            f"boundary_ratio is {boundary_ratio!r} in {folder / INDEX}",
+            expected="a number from 0 to 1, the noise level at which the experts change places",
+            remedy="fetch the checkpoint's model_index.json again",
+        )
     num_experts: Literal[1, 2] = 2 if (index.get("video_dit_2") or [None])[0] else 1
     return DualTowerConfig(
         video=component_config(VideoTowerConfig, read_json(folder / "video_dit" / "config.json")),
         audio=component_config(AudioTowerConfig, read_json(folder / "audio_dit" / "config.json")),
         bridge=component_config(BridgeConfig, read_json(folder / "dual_tower_bridge" / "config.json")),
         num_experts=num_experts,
-        boundary_ratio=float(index["boundary_ratio"]),
+        boundary_ratio=float(boundary_ratio),
     )
 
 
@@ -97,7 +109,27 @@ def component_config(kind: type[ComponentConfig], entries: Mapping[str, Any]) ->
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entries.items() if name in known
     }
+    wrong = [name for name, value in values.items() if not _has_kind(value, known[name].type)]
+    if wrong:
+        raise UserError(
+            f"a configuration of {kind.__name__} has {', '.join(f'{name} {values[name]!r}' for name in wrong)}",
+            expected=", ".join(f"{name} a possible {known[name].type}" for name in wrong),
+            remedy="fetch the checkpoint's config.json again",
+        )
     return kind(**values)
+
+
+def _has_kind(value: object, annotation: object) -> bool:
+    """Whether a value of a config.json is one that its field can have; all numbers of a shape are positive."""
+    if annotation == "bool":
+        return isinstance(value, bool)
+    if annotation == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    if annotation in CHOICES:
+        return value in CHOICES[annotation]
+    sizes = value if isinstance(value, tuple) else (value,)
+    wanted = str(annotation).count("int")
+    return len(sizes) == wanted and all(type(size) is int and size > 0 for size in sizes)
 
 
 def components(config: DualTowerConfig) -> tuple[str, ...]:

@@ -47,9 +47,8 @@ def video_rotation(
     ------
     ValueError : if a third of `head_dim` is odd, so that an axis would split a pair.
     """
+    check_head_dim(head_dim)
     third = head_dim // 3
-    if third % 2 or head_dim % 2:
-        raise ValueError(f"head_dim is {head_dim}, a third of it {third}; expected both even (12, 20, 24, 32, 96, 128)")
     with torch.inference_mode(False):
         axes = (
             _angles(torch.arange(grid[0], dtype=torch.float64), head_dim - 2 * third),
@@ -57,6 +56,13 @@ def video_rotation(
             _angles(torch.arange(grid[2], dtype=torch.float64) * spatial_scale, third),
         )
         return rotation_from_angles(axes, grid, "interleaved", dtype, device)
+
+
+def check_head_dim(head_dim: int) -> None:
+    """Raises ValueError if a head cannot be split over frames, rows and columns (see `video_rotation`)."""
+    third = head_dim // 3
+    if third % 2 or head_dim % 2:
+        raise ValueError(f"head_dim is {head_dim}, a third of it {third}; expected both even (12, 20, 24, 32, 96, 128)")
 
 
 @functools.lru_cache(maxsize=TABLES_KEPT)
@@ -114,13 +120,15 @@ def video_positions(
     Without the bias, frame i lies at s * i with s = audio latents per video latent. With it, the first latent frame
     holds one picture and the others four, so frame i >= 1 starts at 1/fps + (i - 1) * 4/fps seconds.
 
-    The product is taken in float32, as in the release: at position 400 that is 3e-5 off.
+    Every operation rounds to float32, in the order in which the release takes them: at position 400 that is 3e-5 off,
+    which its recorded tables show.
     """
-    if first_frame_bias:
-        frames = torch.arange(num_latent_frames, dtype=torch.float64)
-        seconds = ((frames - 1) * TEMPORAL_STRIDE + 1).clamp(min=0) / video_fps
-        return (seconds * audio_latent_rate_hz).to(torch.float32)
-    return torch.arange(num_latent_frames, dtype=torch.float32) * (audio_latent_rate_hz * TEMPORAL_STRIDE / video_fps)
+    seconds_a_latent = 1 / (video_fps / TEMPORAL_STRIDE)
+    frames = torch.arange(num_latent_frames, dtype=torch.float32)
+    if not first_frame_bias:
+        return frames * (audio_latent_rate_hz / (video_fps / TEMPORAL_STRIDE))
+    starts = (frames - 1) * seconds_a_latent + 1 / video_fps
+    return torch.where(frames > 0, starts, 0) * audio_latent_rate_hz
 
 
 def spread_over_audio(frames_bfd: torch.Tensor, num_audio_tokens: int) -> torch.Tensor:

@@ -14,11 +14,13 @@ from safetensors.torch import save_file
 
 from kernels.dispatch import Request
 from mova_core.data.weights import INDEX_SUFFIX, WEIGHTS_FILE, fill, mapped_weights, mismatches, shapes_of
+from mova_core.errors import UserError
 from mova_core.files import write_text, written_aside
 from mova_core.models.build import check_kernels
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.layers import set_compute_dtype
 from mova_core.models.layout import INDEX, components, config_entries, json_text, model_index, read_config
+from mova_core.models.rope import check_head_dim
 
 SHARD_INDEX = f"{WEIGHTS_FILE}{INDEX_SUFFIX}"
 
@@ -80,8 +82,17 @@ def load_model(
         unknown, missing or of another shape are listed by name. Also if `kernels` cannot run here.
     """
     check_kernels(kernels)
-    with torch.device("meta"):
-        model = DualTower(read_config(folder), kernels)
+    config = read_config(folder)
+    try:
+        with torch.device("meta"):
+            model = DualTower(config, kernels)
+        check_head_dim(model.video_dit.head_dim)
+    except ValueError as error:
+        raise UserError(
+            f"the configuration in {folder} fits no model ({error})",
+            expected="towers and a Bridge that fit each other",
+            remedy="fetch the checkpoint's config.json files again",
+        ) from error
     for component in components(model.config):
         weights = mapped_weights(folder / component)
         fill(model.get_submodule(component), weights, folder / component, dtype=dtype)

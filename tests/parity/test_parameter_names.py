@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
 
+from mova_core.codecs.dac_audio import dac_config, weight_norm_shapes
+from mova_core.codecs.dac_layers import Dac
+from mova_core.data.weights import shapes_of
 from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
 from mova_core.models.bridge import Bridge, BridgeConfig
 from mova_core.models.layout import component_config
@@ -31,6 +35,12 @@ def shapes(module: nn.Module) -> dict[str, list[int]]:
 
 
 def component(name: str, config: dict[str, Any]) -> nn.Module:
+    if name == "audio_vae":
+        return Dac(dac_config(config))
+    if name == "video_vae":
+        return diffusers_vae(config)
+    if name == "text_encoder":
+        return UMT5EncoderModel(UMT5Config(**config))
     if name == "audio_dit":
         return AudioTower(component_config(AudioTowerConfig, config))
     if name == "dual_tower_bridge":
@@ -38,7 +48,16 @@ def component(name: str, config: dict[str, Any]) -> nn.Module:
     return VideoTower(component_config(VideoTowerConfig, config))
 
 
-@pytest.mark.parametrize("name", ["video_dit", "audio_dit", "dual_tower_bridge"])
+def diffusers_vae(config: dict[str, Any]) -> nn.Module:
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(**config)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, on import
+@pytest.mark.parametrize(
+    "name", ["video_dit", "audio_dit", "dual_tower_bridge", "video_vae", "audio_vae", "text_encoder"]
+)
 def test_full_size_component_has_the_releases_parameters(name: str) -> None:
     entry = RELEASE["full_size"][name]
     with torch.device("meta"):
@@ -62,3 +81,20 @@ def test_pooled_bridge_with_a_learned_scale_has_the_releases_parameters() -> Non
     with torch.device("meta"):
         bridge = Bridge(component_config(BridgeConfig, config))
     assert shapes(bridge) == expected
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes"),
+    [
+        ("audio_vae_weight_norm_variant", {"use_weight_norm": True}),
+        ("audio_vae_discrete_variant", {"continuous": False}),
+    ],
+)
+def test_variants_of_the_audio_codec_are_stored_under_the_releases_names(
+    variant: str, changes: dict[str, bool]
+) -> None:
+    config = RELEASE["tiny"]["audio_vae"]["config"] | changes
+    with torch.device("meta"):
+        model = Dac(dac_config(config))
+    found = weight_norm_shapes(model) if config["use_weight_norm"] else shapes_of(model)
+    assert {name: list(shape) for name, shape in found.items()} == RELEASE["tiny"][variant]["state_dict"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,20 @@ def test_frame_three_and_audio_token_twenty_five_share_their_rotation() -> None:
 def test_first_frame_bias_moves_later_frames_to_where_they_start() -> None:
     positions = video_positions(3, FPS, AUDIO_HZ, first_frame_bias=True)
     torch.testing.assert_close(positions / AUDIO_HZ, torch.tensor([0.0, 1 / 24, 5 / 24]))
+
+
+@pytest.mark.parametrize(("fps", "rate_hz"), [(24.0, 50.0), (30.0, 44100 / 2048), (16.0, 50.0)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_positions_round_as_the_releases_do(fps: float, rate_hz: float, bias: bool) -> None:
+    """Operation by operation in float32. Rounded once from float64, a clip's last frames turn 3e-5 further."""
+    expected, step = [], np.float32(1 / (fps / 4))
+    for index in range(49):
+        if bias:
+            start = np.float32(index - 1) * step + np.float32(1 / fps) if index else np.float32(0)
+            expected.append(start * np.float32(rate_hz))
+        else:
+            expected.append(np.float32(index) * np.float32(rate_hz / (fps / 4)))
+    assert video_positions(49, fps, rate_hz, bias).tolist() == [float(value) for value in expected]
 
 
 def test_halved_spatial_scale_puts_a_doubled_grid_on_the_trained_positions() -> None:

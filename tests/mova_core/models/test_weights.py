@@ -182,3 +182,28 @@ def test_a_forced_backend_that_cannot_run_is_refused_at_once(
 def test_dtype_can_be_chosen(make_model: Callable[..., DualTower], tmp_path: Path) -> None:
     save_model(make_model(), tmp_path)
     assert {p.dtype for p in load_model(tmp_path, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "found"),
+    [
+        ("audio_dit/config.json", {"vae_type": "encodec"}, "vae_type 'encodec'"),
+        ("dual_tower_bridge/config.json", {"interaction_strategy": "sparse"}, "interaction_strategy 'sparse'"),
+        ("dual_tower_bridge/config.json", {"pooled_adaln": "no"}, "pooled_adaln 'no'"),
+        ("dual_tower_bridge/config.json", {"audio_fps": 0}, "audio_fps 0"),
+        ("dual_tower_bridge/config.json", {"head_dim": 7}, "head_dim is 7"),
+        ("dual_tower_bridge/config.json", {"visual_layers": 4}, "visual_layers is 4, the tower's is 3"),
+        ("video_dit/config.json", {"dim": "24"}, "dim '24'"),
+        ("video_dit/config.json", {"num_heads": 5}, "num_heads 5"),
+        ("video_dit/config.json", {"num_heads": 8}, "head_dim is 3"),
+        ("video_dit/config.json", {"patch_size": [2, 2]}, r"patch_size \(2, 2\)"),
+        ("model_index.json", {"boundary_ratio": "0.9"}, "boundary_ratio is '0.9'"),
+    ],
+)
+def test_configurations_that_no_model_can_have_end_in_one_line(
+    make_model: Callable[..., DualTower], tmp_path: Path, file: str, changes: dict[str, object], found: str
+) -> None:
+    save_model(make_model(), tmp_path)
+    (tmp_path / file).write_text(json.dumps(json.loads((tmp_path / file).read_text()) | changes))
+    with pytest.raises(UserError, match=found):
+        load_model(tmp_path)
