@@ -79,7 +79,7 @@ def launches(subject: Subject[Any], case: Case[Any], *, candidates: bool) -> Ite
 
 def identity(launch: Launch) -> str:
     """Equal for launches that Triton would compile to the same kernel."""
-    return repr((launch.kernel.__name__, *_specialise(launch), sorted(launch.config.as_dict().items())))
+    return repr((launch.kernel.__name__, *_specialise(launch), launch.config.num_warps, launch.config.num_stages))
 
 
 def compile_launch(launch: Launch, capability: int) -> Any:
@@ -164,11 +164,12 @@ def _instructions(ptx: str) -> tuple[str, ...]:
         "mma.sync",
         "cp.async.bulk.tensor",
         "cp.async.cg",
+        "cp.async.ca",
         "ld.global.v4",
-        "red.global",
+        "red.global.",
         "atom.",
     )
-    return tuple(name for name in known if name in ptx)
+    return tuple(name for name in known if re.search(rf"(?<!\w){re.escape(name)}", ptx))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,6 +24,10 @@ PROCESSORS_INTERPRETED = 2
 """Few, so that a program of the interpreter has several rows to work through, as it has on a GPU."""
 
 
+MOST_CHUNKS = 8
+"""Of a row in registers: each is a run of instructions of its own."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Launch:
     """One start of a kernel.
@@ -92,6 +96,14 @@ def num_processors(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).multi_processor_count)
     return PROCESSORS_ASSUMED if device.type == "meta" else PROCESSORS_INTERPRETED
+
+
+def chunked(count: int) -> tuple[int, int]:
+    """How `count` values lie in at most eight chunks, whose size is a power of two: (size, chunks)."""
+    size = count & -count
+    if count // size > MOST_CHUNKS:
+        size = 1 << (-(-count // MOST_CHUNKS) - 1).bit_length()
+    return size, -(-count // size)
 
 
 def interpreting() -> bool:

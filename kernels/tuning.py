@@ -26,20 +26,30 @@ Key = tuple[int | str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """How a kernel is launched; `blocks` are constants of its own, by their names in its signature."""
+    """How a kernel is launched.
+
+    Attributes
+    ----------
+    programs : of each multiprocessor, for a kernel whose programs stay until all is done; 0 for the others. More than
+        fit at once would run in two waves, the second of them nearly empty.
+    blocks : constants of the kernel, by their names in its signature.
+    """
 
     num_warps: int
     num_stages: int
+    programs: int
     blocks: Mapping[str, int]
 
-    def __init__(self, *, num_warps: int, num_stages: int = 1, **blocks: int) -> None:
+    def __init__(self, *, num_warps: int, num_stages: int = 1, programs: int = 0, **blocks: int) -> None:
         object.__setattr__(self, "num_warps", num_warps)
         object.__setattr__(self, "num_stages", num_stages)
+        object.__setattr__(self, "programs", programs)
         object.__setattr__(self, "blocks", MappingProxyType(blocks))
 
     def as_dict(self) -> dict[str, int]:
         """For JSON; `Config(**dict)` is the way back."""
-        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **self.blocks}
+        programs = {"programs": self.programs} if self.programs else {}
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **programs, **self.blocks}
 
 
 @dataclasses.dataclass(frozen=True)

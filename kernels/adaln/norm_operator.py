@@ -6,10 +6,20 @@ from typing import Any
 
 import torch
 
-from kernels.adaln.rows import BACKWARDS, FORWARDS, key, num_programs, per_token, strides, widths
+from kernels.adaln.rows import (
+    candidates_of_forward,
+    candidates_of_norm_backward,
+    key,
+    num_programs,
+    per_token,
+    strides,
+    widths,
+)
 from kernels.launch import allocate, launch
+from kernels.tuning import Tunable
 
-FORWARD, BACKWARD = FORWARDS["modulated_norm"], BACKWARDS["modulated_norm"]
+FORWARD = Tunable("modulated_norm.forward", candidates_of_forward)
+BACKWARD = Tunable("modulated_norm.backward", candidates_of_norm_backward)
 
 
 @torch.library.custom_op("mova::modulated_norm", mutates_args=())
@@ -83,8 +93,8 @@ def backward(
     from kernels.adaln.kernel import modulated_norm_backward
 
     batch, _, width = x.shape
-    programs = num_programs(x)
-    by_token = per_token(scale)
+    config = BACKWARD.configuration(key(x, scale), x.device)
+    programs, by_token = num_programs(x, config), per_token(scale)
     grad_x = allocate(x.shape, x.dtype, x.device)
     rows, dtype = (scale.shape, scale.dtype) if by_token else ((batch, programs, width), torch.float32)
     grad_scale = allocate(rows, dtype, x.device)
@@ -92,7 +102,7 @@ def backward(
     launch(
         modulated_norm_backward,
         (programs, batch),
-        BACKWARD.configuration(key(x, scale), x.device),
+        config,
         x_ptr=x,
         scale_ptr=scale,
         grad_y_ptr=grad_y,

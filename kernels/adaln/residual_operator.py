@@ -6,10 +6,20 @@ from typing import Any
 
 import torch
 
-from kernels.adaln.rows import BACKWARDS, FORWARDS, key, num_programs, per_token, strides, widths
+from kernels.adaln.rows import (
+    candidates_of_forward,
+    candidates_of_residual_backward,
+    key,
+    num_programs,
+    per_token,
+    strides,
+    widths,
+)
 from kernels.launch import allocate, launch
+from kernels.tuning import Tunable
 
-FORWARD, BACKWARD = FORWARDS["gated_residual"], BACKWARDS["gated_residual"]
+FORWARD = Tunable("gated_residual.forward", candidates_of_forward)
+BACKWARD = Tunable("gated_residual.backward", candidates_of_residual_backward)
 
 
 @torch.library.custom_op("mova::gated_residual", mutates_args=())
@@ -77,14 +87,15 @@ def backward(grad_y: torch.Tensor, branch: torch.Tensor, gate: torch.Tensor) -> 
     from kernels.adaln.kernel import gated_residual_backward
 
     batch, length, width = branch.shape
-    programs, by_token = num_programs(branch), per_token(gate)
+    config = BACKWARD.configuration(key(branch, gate), branch.device)
+    programs, by_token = num_programs(branch, config), per_token(gate)
     grad_branch = allocate(branch.shape, branch.dtype, branch.device)
     rows, dtype = (gate.shape, gate.dtype) if by_token else ((batch, programs, width), torch.float32)
     grad_gate = allocate(rows, dtype, branch.device)
     launch(
         gated_residual_backward,
         (programs, batch),
-        BACKWARD.configuration(key(branch, gate), branch.device),
+        config,
         branch_ptr=branch,
         gate_ptr=gate,
         grad_y_ptr=grad_y,

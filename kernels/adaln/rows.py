@@ -9,24 +9,34 @@ from typing import Any
 
 import torch
 
-from kernels.launch import num_processors
-from kernels.tuning import Config, Key, Tunable
+from kernels.launch import chunked, num_processors
+from kernels.tuning import Config, Key
 
 LEAST_ROWS_A_PROGRAM = 8
-PROGRAMS_PER_PROCESSOR = 2
 WIDE = 2048
 
 
 def candidates_of_forward(key: Key) -> tuple[Config, ...]:
-    """Tokens of a program, and warps for a row of that width."""
-    warps = (8, 16) if int(key[0]) > WIDE else (4, 2)
-    return tuple(Config(num_warps=number, TOKENS=tokens) for number in warps for tokens in (4, 1, 8))
+    """Tokens of a program, stages of its loop, and warps for a row of that width."""
+    warps = (8, 4) if int(key[0]) > WIDE else (4, 2)
+    loops = ((8, 1), (1, 1), (16, 3))
+    return tuple(Config(num_warps=number, TOKENS=tokens, STAGES=stages) for number in warps for tokens, stages in loops)
 
 
-def candidates_of_backward(key: Key) -> tuple[Config, ...]:
-    """Backward holds more rows at once: more warps share them."""
-    warps = (16, 8) if int(key[0]) > WIDE else (8, 4)
-    return tuple(Config(num_warps=number) for number in warps)
+def candidates_of_norm_backward(key: Key) -> tuple[Config, ...]:
+    """Warps, programs that stay on a multiprocessor (as many as its registers hold), and stages of their loop."""
+    if int(key[0]) <= WIDE:
+        return _staying((4, 4, 3), (4, 6, 1), (8, 2, 3))
+    return _staying((8, 2, 3), (16, 2, 1)) if "token" in key else _staying((16, 1, 3), (8, 2, 1), (16, 1, 1))
+
+
+def candidates_of_residual_backward(key: Key) -> tuple[Config, ...]:
+    """As for the norm, whose rows take twice the registers."""
+    return _staying((8, 2, 3), (8, 3, 1), (16, 2, 1)) if int(key[0]) > WIDE else _staying((4, 4, 3), (4, 8, 1))
+
+
+def _staying(*loops: tuple[int, int, int]) -> tuple[Config, ...]:
+    return tuple(Config(num_warps=warps, programs=programs, STAGES=stages) for warps, programs, stages in loops)
 
 
 def key(x: torch.Tensor, modulation: torch.Tensor) -> Key:
@@ -46,14 +56,14 @@ def strides(name: str, modulation: torch.Tensor) -> dict[str, int]:
 
 def widths(x: torch.Tensor, modulation: torch.Tensor) -> dict[str, Any]:
     """The constants of every kernel here."""
-    width = x.shape[-1]
-    return {"WIDTH": width, "WIDTH_PADDED": 1 << (width - 1).bit_length(), "PER_TOKEN": per_token(modulation)}
+    size, count = chunked(x.shape[-1])
+    return {"WIDTH": x.shape[-1], "CHUNK": size, "CHUNKS": count, "PER_TOKEN": per_token(modulation)}
 
 
-def num_programs(x: torch.Tensor) -> int:
+def num_programs(x: torch.Tensor, config: Config) -> int:
     """Programs a sample in a backward pass: each sums a row of the modulation's gradient."""
     batch, length, _ = x.shape
-    most = max(1, PROGRAMS_PER_PROCESSOR * num_processors(x.device) // batch)
+    most = max(1, config.programs * num_processors(x.device) // batch)
     return min(-(-length // LEAST_ROWS_A_PROGRAM), most)
 
 
@@ -81,7 +91,3 @@ def placed(x_bld: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
     if modulation.stride(2) != 1:
         modulation = modulation.contiguous()
     return modulation.expand(x_bld.shape[0], -1, -1)
-
-
-FORWARDS = {name: Tunable(f"{name}.forward", candidates_of_forward) for name in ("modulated_norm", "gated_residual")}
-BACKWARDS = {name: Tunable(f"{name}.backward", candidates_of_backward) for name in FORWARDS}

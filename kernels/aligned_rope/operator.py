@@ -7,21 +7,24 @@ from typing import Any
 
 import torch
 
-from kernels.launch import allocate, launch, num_processors
+from kernels.launch import allocate, chunked, launch, num_processors
 from kernels.tuning import Config, Key, Tunable
 
-MOST_ROWS_A_PROGRAM = 8
-PROGRAMS_PER_PROCESSOR = 2
+LEAST_ROWS_A_PROGRAM = 8
+WIDE = 2048
 
 
 def _forward_candidates(key: Key) -> tuple[Config, ...]:
-    warps = (8, 16) if int(key[0]) > 2048 else (4, 2)
-    return tuple(Config(num_warps=number, TOKENS=tokens) for number in warps for tokens in (4, 1, 8))
+    """Tokens of a program, stages of its loop, and warps for a row of that width."""
+    warps = (8, 4) if int(key[0]) > WIDE else (4, 2)
+    loops = ((8, 1), (1, 1), (16, 3))
+    return tuple(Config(num_warps=number, TOKENS=tokens, STAGES=stages) for number in warps for tokens, stages in loops)
 
 
 def _backward_candidates(key: Key) -> tuple[Config, ...]:
-    warps = (16, 8) if int(key[0]) > 2048 else (8, 4)
-    return tuple(Config(num_warps=w) for w in warps)
+    """Warps, programs that stay on a multiprocessor (as many as its registers hold), and stages of their loop."""
+    loops = ((8, 2, 3), (8, 2, 1), (16, 1, 3)) if int(key[0]) > WIDE else ((4, 4, 3), (4, 4, 1), (8, 2, 3))
+    return tuple(Config(num_warps=warps, programs=programs, STAGES=stages) for warps, programs, stages in loops)
 
 
 FORWARD = Tunable("norm_rotate.forward", _forward_candidates)
@@ -142,13 +145,14 @@ def backward(
 
     batch, length, width = x.shape
     num_rows = batch * length
-    num_programs = min(-(-num_rows // MOST_ROWS_A_PROGRAM), PROGRAMS_PER_PROCESSOR * num_processors(x.device))
+    config = BACKWARD.configuration(_key(x), x.device)
+    num_programs = min(-(-num_rows // LEAST_ROWS_A_PROGRAM), config.programs * num_processors(x.device))
     grad_x = allocate(x.shape, x.dtype, x.device)
     partial = allocate((num_programs, width), torch.float32, x.device)
     launch(
         norm_rotate_backward,
         (num_programs,),
-        BACKWARD.configuration(_key(x), x.device),
+        config,
         x_ptr=x,
         weight_ptr=weight,
         cos_ptr=cos,
@@ -173,20 +177,18 @@ def _geometry(grid: Sequence[int], split: Sequence[int], interleaved: bool, num_
     pairs = sum(split)
     frames, rows, columns = grid
     first_row_of_rows = frames if split[0] else 0
+    heads, chunks = chunked(num_heads)
     return {
         "rows": rows,
         "columns": columns,
         "first_row_of_rows": first_row_of_rows,
         "first_row_of_columns": first_row_of_rows + (rows if split[1] else 0),
         "NUM_HEADS": num_heads,
-        "HEADS": _power_of_two(num_heads),
+        "HEADS": heads,
+        "CHUNKS": chunks,
         "PAIRS": pairs,
-        "PAIRS_PADDED": _power_of_two(pairs),
+        "PAIRS_PADDED": 1 << (pairs - 1).bit_length(),
         "FRAME_PAIRS": split[0],
         "ROW_PAIRS": split[1],
         "INTERLEAVED": interleaved,
     }
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()

@@ -14,6 +14,11 @@ import pytest
 from kernels import ahead_of_time
 from kernels.subjects import SUBJECTS
 
+REGISTERS = 65536
+SHARED_BYTES = {90: 228 * 1024, 80: 164 * 1024}
+RESERVED_BYTES = 1024
+"""Of a multiprocessor, and what each program takes beside its own (CUDA C++ Programming Guide, capabilities)."""
+
 
 def compiled(*options: str) -> list[dict[str, Any]]:
     """In a process of its own: here kernels are interpreted, and there they are compiled."""
@@ -35,7 +40,15 @@ def check(rows: Sequence[dict[str, Any]], capabilities: set[int]) -> None:
     assert {row["operator"] for row in rows} == set(SUBJECTS)
     assert {row["capability"] for row in rows} == capabilities
     assert all(16 < row["registers"] <= 255 for row in rows)
-    assert not [row for row in rows if {"red.global", "atom."} & set(row["instructions"])], "sums in no fixed order"
+    crowded = [row for row in rows if row["config"].get("programs", 0) > resident(row)]
+    assert not crowded, "programs that stay until all is done must fit a multiprocessor at once"
+    assert not [row for row in rows if {"red.global.", "atom."} & set(row["instructions"])], "sums in no fixed order"
+
+
+def resident(row: dict[str, Any]) -> int:
+    """How many programs of a kernel a multiprocessor holds, by registers (given out in eights) and shared memory."""
+    registers = row["config"]["num_warps"] * 32 * -(-row["registers"] // 8) * 8
+    return min(REGISTERS // registers, SHARED_BYTES[row["capability"]] // (row["shared_bytes"] + RESERVED_BYTES))
 
 
 def test_representative_cases_compile_without_spilling() -> None:
