@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kernels.aligned_rope.rotation import Rotation
+from kernels.aligned_rope.rotation import Rotation, spread
 
 
 def norm_rotate_reference(
@@ -25,9 +25,10 @@ def norm_rotate_reference(
     batch, length, _ = x_bld.shape
     tokens = slice(first_token, first_token + length)
     heads = rms_norm(x_bld, weight_d, eps).view(batch, length, num_heads, -1)
-    if rotation.layout == "interleaved" and not torch.compiler.is_compiling():
+    compiling = torch.compiler.is_compiling()
+    if rotation.layout == "interleaved" and not compiling:
         return rotate_interleaved(heads, rotation.unit_by_token[tokens])
-    cos, sin = (table[tokens, None] for table in rotation.by_token)
+    cos, sin = (table[tokens, None] for table in (spread(rotation) if compiling else rotation.by_token))
     if rotation.layout == "halves":
         first, second = heads.chunk(2, dim=-1)
         turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

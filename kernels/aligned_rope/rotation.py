@@ -52,17 +52,8 @@ class Rotation:
     @functools.cached_property
     def by_token(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines of each token, `[tokens, pairs]`: what the kernels never build."""
-        with torch.inference_mode(False):
-            _, rows, columns = self.grid
-            token = torch.arange(self.num_tokens, device=self.cos.device)
-            places = (token // (rows * columns), token // columns % rows, token % columns)
-            index, first_row = [], 0
-            for place, extent, pairs in zip(places, self.grid, self.split, strict=True):
-                if pairs:
-                    index.append((first_row + place)[:, None].expand(-1, pairs))
-                    first_row += extent
-            row_of_pair = torch.cat(index, dim=-1)
-            return self.cos.gather(0, row_of_pair), self.sin.gather(0, row_of_pair)
+        with torch.inference_mode(False):  # or tables first made while sampling could not serve training
+            return spread(self)
 
     @functools.cached_property
     def unit_by_token(self) -> torch.Tensor:
@@ -99,3 +90,17 @@ def rotation_from_angles(
     table = torch.cat(placed)
     cos, sin = table.cos().to(device=device, dtype=dtype), table.sin().to(device=device, dtype=dtype)
     return Rotation(cos, sin, grid, (split[0], split[1], split[2]), layout)
+
+
+def spread(rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
+    """`Rotation.by_token` without its cache, which a compiler cannot trace."""
+    _, rows, columns = rotation.grid
+    token = torch.arange(rotation.num_tokens, device=rotation.cos.device)
+    places = (token // (rows * columns), token // columns % rows, token % columns)
+    index, first_row = [], 0
+    for place, extent, pairs in zip(places, rotation.grid, rotation.split, strict=True):
+        if pairs:
+            index.append((first_row + place)[:, None].expand(-1, pairs))
+            first_row += extent
+    row_of_pair = torch.cat(index, dim=-1)
+    return rotation.cos.gather(0, row_of_pair), rotation.sin.gather(0, row_of_pair)

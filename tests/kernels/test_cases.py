@@ -40,6 +40,17 @@ def test_results_are_the_same_from_run_to_run(subject: Subject[Any], case: Case[
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize(("subject", "case"), [pair for pair in SMALL if pair[1].dtype == torch.float32])
+def test_the_reference_compiles_to_one_graph(subject: Subject[Any], case: Case[Any]) -> None:
+    """It is what the benchmark sets beside ours: a break or a fall back to eager would flatter us."""
+    torch.compiler.reset()
+    reference = subject.reference(case)
+    compiled = torch.compile(reference, backend="aot_eager", dynamic=False, fullgraph=True)
+    inputs = drawn(subject, case)
+    for found, expected in zip(compiled(inputs), reference(inputs), strict=True):
+        torch.testing.assert_close(found, expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
 def test_cases_have_names_of_their_own_and_cover_both_sizes(subject: Subject[Any]) -> None:
     names = [case.name for case in subject.cases]
