@@ -86,6 +86,12 @@ class Guidance:
         return tuple(term for term in self.terms if term.video_weight != 0.0 or term.audio_weight != 0.0)
 
     @property
+    def most_together(self) -> int:
+        """The most branches that share the Bridge's switch, and so an evaluation."""
+        with_bridge = sum(branch.bridge for branch in self.branches)
+        return max(with_bridge, len(self.branches) - with_bridge)
+
+    @property
     def uses_empty_text(self) -> bool:
         """Whether the empty or negative prompt is evaluated at all."""
         return not all(branch.text for branch in self.branches)

@@ -19,6 +19,7 @@ from mova_core.errors import UserError
 from mova_core.inference.encoded import Encoded
 from mova_core.inference.inputs import Settings
 from mova_core.inference.known import KnownPair
+from mova_core.inference.rows import rows_at_once
 from mova_core.models.context import ContextMemory
 from mova_core.models.dual_tower import DualTower
 
@@ -146,6 +147,14 @@ class GuidedVelocity:
             return evaluate(video, given, audio, text, bridge)
 
         def evaluate(
+            video: torch.Tensor, given: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: bool
+        ) -> Pair:
+            together = rows_at_once(self.model, video.shape[2:])
+            starts = [slice(start, start + together) for start in range(0, len(video), together)]
+            pairs = [evaluate_some(video[rows], given[rows], audio[rows], text[rows], bridge) for rows in starts]
+            return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+
+        def evaluate_some(
             video: torch.Tensor, given: torch.Tensor, audio: torch.Tensor, text: torch.Tensor, bridge: bool
         ) -> Pair:
             velocities: Pair = self.model(

@@ -35,6 +35,7 @@ from mova_core.inference.inputs import Pixels, Settings, TextOnly
 from mova_core.inference.joining import with_given_start
 from mova_core.inference.known import KnownPair
 from mova_core.inference.output import MovaOutput, OutputType
+from mova_core.inference.placement import Memory, Placement, run_of
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import load_model
 
@@ -58,10 +59,12 @@ class MovaPipeline:
         scheduler: Scheduler,
         device: torch.device | str = "cpu",
         defaults: Settings = RELEASED_SETTINGS,
+        memory: Memory = "auto",
     ) -> None:
         self.device = torch.device(device)
-        self.model = model.eval().requires_grad_(False).to(self.device)
-        self.codecs = codecs.to(self.device)
+        self.model = model.eval().requires_grad_(False)
+        self.placement = Placement(self.model, codecs, self.device, memory)
+        self.codecs = self.placement.codecs
         self.scheduler = scheduler
         self.defaults = defaults
         self.encoder = Encoder(self.codecs, scheduler.num_given_frames, self.device)
@@ -76,6 +79,7 @@ class MovaPipeline:
         device: torch.device | str = "cpu",
         compute_dtype: torch.dtype | None = None,
         kernels: Request = "auto",
+        memory: Memory = "auto",
     ) -> MovaPipeline:
         """Loads a release, or a training checkpoint with the codecs that encoded its data.
 
@@ -85,6 +89,7 @@ class MovaPipeline:
         codecs_dir : where video_vae, audio_vae, text_encoder and tokenizer lie; by default beside the model.
         codecs : loaded ones, to share between pipelines, instead of `codecs_dir`.
         compute_dtype : of matrix products; None stands for the parameters' own.
+        memory : where weights are: `resident`, `swap`, `stream`, or `auto` (see `mova_core.inference.placement`).
 
         Raises
         ------
@@ -95,7 +100,8 @@ class MovaPipeline:
         codecs = codecs or load_codecs(codecs_dir or folder)
         check_fit(model, codecs, folder)
         meant = Defaults.load(folder)
-        return cls(model, codecs, Scheduler.load(folder), device, meant.settings if meant else RELEASED_SETTINGS)
+        settings = meant.settings if meant else RELEASED_SETTINGS
+        return cls(model, codecs, Scheduler.load(folder), device, settings, memory)
 
     def __call__(
         self,
@@ -310,6 +316,7 @@ class MovaPipeline:
         self.check(clips, settings)
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", expected="at least 1", remedy="8 suits most machines")
+        self.prepare(settings, min(batch_size, len(clips)), len(clips))
         texts, empty_text = self.encode_texts(clips.prompts, self._negative_prompt(clips, settings))
         parts = []
         for start in range(0, len(clips), batch_size):
@@ -339,6 +346,16 @@ class MovaPipeline:
         check_sizes(self.model, self.codecs, settings)
         clips.check(settings, self.codecs.audio.sample_rate_hz)
 
+    def prepare(self, settings: Settings, num_clips: int, num_prompts: int) -> None:
+        """Chooses the memory mode for batches of `num_clips`, and says what it takes.
+
+        Raises
+        ------
+        UserError : if there is not enough memory.
+        """
+        rows = num_clips * guidance_of(settings, KnownPair()).most_together
+        self.placement.prepare(run_of(self.placement.own_codecs, settings, num_clips, rows, num_prompts + 1))
+
     def encode_texts(
         self, prompts: Sequence[str], negative_prompt: str | None = ""
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -349,6 +366,7 @@ class MovaPipeline:
         self, text: torch.Tensor, empty_text: torch.Tensor | None, clips: ClipInputs, settings: Settings
     ) -> tuple[Pixels, Waveforms]:
         """One batch of `run`, from `encode_texts`' embeddings and checked input: frames and waveforms."""
+        self.prepare(settings, len(clips), len(clips))
         return self._batch(text, empty_text, clips, settings, None, "np")
 
     def encode(

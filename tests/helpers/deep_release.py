@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import torch
-from tiny_release import tiny_codecs, tiny_model
+from tiny_release import tiny_model
 
 from mova_core.codecs.base import Codecs
 from mova_core.diffusion.scheduler import Scheduler
 from mova_core.inference.pipeline import MovaPipeline
+from mova_core.inference.placement import Memory
 from mova_core.models.dual_tower import DualTower
 
 VIDEO_LAYERS, AUDIO_LAYERS = 5, 3
@@ -30,7 +30,7 @@ def deep_model(seed: int = 0) -> DualTower:
     )
 
 
-def deep_pipeline(folder: Path, codecs: Codecs | None = None) -> MovaPipeline:
-    """A pipeline of that model; `folder` takes the files of its codecs."""
+def deep_pipeline(codecs: Codecs, memory: Memory = "resident") -> MovaPipeline:
+    """A pipeline of that model."""
     scheduler = Scheduler(video_shift=2.0, audio_shift=3.0, num_given_frames=1)
-    return MovaPipeline(deep_model(), codecs or tiny_codecs(folder), scheduler)
+    return MovaPipeline(deep_model(), codecs, scheduler, memory=memory)

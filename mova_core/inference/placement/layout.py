@@ -52,7 +52,7 @@ class Layout:
         return [parcel for guest in guests for parcel in guest.parcels]
 
     def whole(self, name: str, modules: Sequence[nn.Module], without: Sequence[Parcel] = ()) -> Parcel:
-        """What the parcels in `without` leave of some modules, as one parcel."""
+        """What the parcels in `without` leave of some modules, as one parcel that comes when one of them runs."""
         parcel = Parcel(name, modules, without)
         streamed = {id(module) for other in without for module in other.modules}
         self.touches += [(module, parcel, None) for module in _callables(modules) if id(module) not in streamed]
@@ -69,10 +69,10 @@ class Layout:
         self.touches += [(module, ring, parcel) for parcel in ring.parcels for module in parcel.modules]
         return ring
 
-    def guests(self, name: str, modules: Sequence[nn.Module], cycles: Cycles, lane: Lane) -> tuple[Guest, ...]:
-        """Some modules, with the groups of `cycles` streamed."""
+    def codec(self, name: str, modules: Sequence[nn.Module], cycles: Cycles, lane: Lane) -> tuple[Guest, ...]:
+        """A codec, with the groups of `cycles` streamed. What it works with is brought when it is called."""
         ring = self.ring(name, cycles, lane)
-        whole = self.whole(name, modules, ring.parcels if ring else ())
+        whole = Parcel(name, modules, ring.parcels if ring else ())
         return (whole, ring) if ring else (whole,)
 
 
@@ -82,7 +82,7 @@ def layout_of(mode: Mode, model: DualTower, codecs: Codecs, lane: Lane) -> Layou
     for name, codec in ((TEXT, codecs.text), (VIDEO, codecs.video), (AUDIO, codecs.audio)):
         modules = codec_modules(codec)
         layers = encoder_layers(modules) if mode == "stream" and name == TEXT else []
-        layout.stages[name] = layout.guests(name, modules, [[[layer] for layer in layers]], lane)
+        layout.stages[name] = layout.codec(name, modules, [[[layer] for layer in layers]], lane)
     layout.stages |= _joint_stages(layout, mode == "stream", model, lane)
     if mode == "resident":
         everyone = tuple(dict.fromkeys(guest for guests in layout.stages.values() for guest in guests))

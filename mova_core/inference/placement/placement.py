@@ -16,10 +16,14 @@ from torch.utils.hooks import RemovableHandle
 from mova_core.codecs.base import AudioCodec, Codecs, TextEncoder, VideoCodec
 from mova_core.inference.placement.lanes import Lane, lane_to
 from mova_core.inference.placement.layout import AUDIO, MODES, TEXT, VIDEO, Layout, Mode, layout_of
+from mova_core.inference.placement.needs import Request, choose, needs_of, statement
 from mova_core.inference.placement.parcel import Parcel
 from mova_core.inference.placement.ring import Ring
+from mova_core.inference.placement.room import room_on
 from mova_core.inference.placement.turns import Guest, Turns
+from mova_core.inference.placement.work import Run, work_of
 from mova_core.models.dual_tower import DualTower
+from mova_core.progress import say
 
 WORK = ("encode", "encode_first_frame", "decode")
 """Methods of a codec that use its weights."""
@@ -30,28 +34,65 @@ class Placement:
 
     Parameters
     ----------
-    model, codecs : on the host, best mapped from their files; nothing may change the weights from here on.
+    model, codecs : best mapped from their files; nothing may change the weights from here on. Codecs that another
+        placement moved are taken over from it, once that has sent its weights home.
     device : where the computation runs.
+    request : a memory mode, or `auto` for the fastest that fits.
     lane : how to get there; by default the device's own.
 
     Attributes
     ----------
     codecs : the given ones, each coming to the device when it works.
-    mode : the memory mode in force; None before `use`. What works before then makes everything resident.
+    mode : the memory mode in force; None before `prepare` or `use`. Work that comes first chooses by weights alone.
     """
 
-    def __init__(self, model: DualTower, codecs: Codecs, device: torch.device, lane: Lane | None = None) -> None:
+    def __init__(
+        self,
+        model: DualTower,
+        codecs: Codecs,
+        device: torch.device,
+        request: Request = "auto",
+        lane: Lane | None = None,
+    ) -> None:
+        self.model = model
+        self.own_codecs = Codecs(*(_taken_over(codec) for codec in (codecs.video, codecs.audio, codecs.text)))
+        self.device = device
+        self.request: Request = request
         self.lane = lane or lane_to(device)
-        self.layouts: dict[Mode, Layout] = {mode: layout_of(mode, model, codecs, self.lane) for mode in MODES}
+        self.layouts: dict[Mode, Layout] = {mode: layout_of(mode, model, self.own_codecs, self.lane) for mode in MODES}
         self.codecs = Codecs(
-            video=cast(VideoCodec, OnTurn(codecs.video, lambda: self._enter(VIDEO))),
-            audio=cast(AudioCodec, OnTurn(codecs.audio, lambda: self._enter(AUDIO))),
-            text=cast(TextEncoder, OnTurn(codecs.text, lambda: self._enter(TEXT))),
+            video=cast(VideoCodec, OnTurn(self.own_codecs.video, self, VIDEO)),
+            audio=cast(AudioCodec, OnTurn(self.own_codecs.audio, self, AUDIO)),
+            text=cast(TextEncoder, OnTurn(self.own_codecs.text, self, TEXT)),
         )
         self.mode: Mode | None = None
         self._turns: Turns | None = None
         self._handles: list[RemovableHandle] = []
+        self._work: dict[Run, dict[str, int]] = {}
         self._follow(self.layouts["resident"])
+
+    def prepare(self, run: Run | None) -> None:
+        """Chooses the memory mode for a run and says what each would take; None stands for weights alone.
+
+        Raises
+        ------
+        UserError : if the mode asked for, or with `auto` every mode, needs more than is free; nothing has moved then.
+        """
+        known = run is None or run in self._work
+        if run is not None and not known:
+            self._work[run] = work_of(self.model, self.own_codecs, run)
+        needs = needs_of(self.layouts, {} if run is None else self._work[run], self.device)
+        held = sum(guest.device_bytes for guest in self._turns.present) if self._turns and self.on_gpu else 0
+        room = room_on(self.device, held)
+        mode = choose(self.request, needs, room)
+        if not known:
+            say(statement(needs, room, mode))
+        self.use(mode)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device has memory of its own."""
+        return self.device.type == "cuda"
 
     def use(self, mode: Mode) -> None:
         """Changes the memory mode. Resident weights come at once, others when they are next needed."""
@@ -67,6 +108,11 @@ class Placement:
         else:
             self._follow(layout)
 
+    def rest(self) -> None:
+        """Sends everything home, and decides anew when the model next works."""
+        self.close()
+        self._follow(self.layouts["resident"])
+
     def close(self) -> None:
         """Sends everything home and stops following."""
         for handle in self._handles:
@@ -79,18 +125,19 @@ class Placement:
             parcel.go_home()
         self.mode = None
 
+    def enter(self, stage: str) -> None:
+        """Brings who belongs to a stage."""
+        self._decided().enter(stage)
+
     def _follow(self, layout: Layout) -> None:
         for module, guest, parcel in layout.touches:
             self._handles.append(module.register_forward_pre_hook(self._before(guest, parcel)))
 
     def _decided(self) -> Turns:
         if self._turns is None:
-            self.use("resident")
+            self.prepare(None)
         assert self._turns is not None
         return self._turns
-
-    def _enter(self, stage: str) -> None:
-        self._decided().enter(stage)
 
     def _before(self, guest: Guest, parcel: Parcel | None) -> Callable[[nn.Module, Any], None]:
         def bring(module: nn.Module, arguments: Any) -> None:
@@ -107,17 +154,26 @@ class Placement:
 class OnTurn:
     """A codec that comes to the device before it works; everything else is the codec's own."""
 
-    def __init__(self, codec: object, enter: Callable[[], None]) -> None:
-        self._codec = codec
-        self._enter = enter
+    def __init__(self, codec: object, placement: Placement, stage: str) -> None:
+        self.codec = codec
+        self.placement = placement
+        self._stage = stage
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._codec, name)
+        value = getattr(self.codec, name)
         if name not in WORK:
             return value
 
         def work(*arguments: Any, **options: Any) -> Any:
-            self._enter()
+            self.placement.enter(self._stage)
             return value(*arguments, **options)
 
         return work
+
+
+def _taken_over(codec: Any) -> Any:
+    """The codec itself, its weights at home."""
+    if not isinstance(codec, OnTurn):
+        return codec
+    codec.placement.rest()
+    return codec.codec

@@ -46,17 +46,21 @@ class Turns:
     Parameters
     ----------
     stages : by name, who is on the device together. Guests of two stages stay where one follows the other.
+
+    Attributes
+    ----------
+    stage, present : the stage at hand and its guests.
     """
 
     def __init__(self, stages: Mapping[str, Sequence[Guest]], lane: Lane) -> None:
         self.stages = {name: tuple(guests) for name, guests in stages.items()}
         self.stage: str | None = None
-        self._present: list[Guest] = []
+        self.present: list[Guest] = []
         self._lane = lane
 
     def need(self, guest: Guest) -> None:
         """Makes sure that a guest is there: by the stage at hand, or else by the first that has it."""
-        if guest not in self._present:
+        if guest not in self.present:
             self.enter(next(name for name, guests in self.stages.items() if guest in guests))
 
     @torch.inference_mode(False)  # or the ring's thread could not write into buffers made while sampling
@@ -65,18 +69,18 @@ class Turns:
         if stage == self.stage:
             return
         wanted = self.stages[stage]
-        for guest in [guest for guest in self._present if guest not in wanted]:
+        for guest in [guest for guest in self.present if guest not in wanted]:
             guest.leave(self._lane)
-            self._present.remove(guest)
+            self.present.remove(guest)
         for guest in wanted:
-            if guest not in self._present:
+            if guest not in self.present:
                 guest.bring(self._lane)
-                self._present.append(guest)
+                self.present.append(guest)
         self.stage = stage
 
     def leave_all(self) -> None:
         """Sends everything away."""
-        for guest in self._present:
+        for guest in self.present:
             guest.leave(self._lane)
-        self._present.clear()
+        self.present.clear()
         self.stage = None
