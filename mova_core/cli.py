@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mova_core import __version__
+from mova_core.bench.commands import add_gpu_step, add_memory
 from mova_core.errors import UserError, as_user_error
 from mova_core.inference.commands import add_generate, add_prompts_options, add_refine, run_prompts
 from mova_core.progress import say
@@ -99,6 +100,8 @@ def build_parser() -> argparse.ArgumentParser:
     bench_solvers.add_argument("--reference-steps", type=int, metavar="N", help="of the reference (default: 400)")
     bench_solvers.add_argument("--out", type=Path, default=Path("docs/benchmarks"), metavar="DIR")
     bench_solvers.set_defaults(action=_bench_solvers)
+    add_gpu_step(benches)
+    add_memory(benches)
 
     demo = verbs.add_parser("demo", help="every step, raw video to release, through Dagster")
     demo.set_defaults(action=_demo)

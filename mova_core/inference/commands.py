@@ -111,6 +111,12 @@ def _add_sampling_options(command: argparse._ActionsContainer) -> None:
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help=f"of matrix products ({MEANT})"
     )
     command.add_argument(
+        "--memory",
+        choices=("auto", "resident", "swap", "stream"),
+        default="auto",
+        help="weights all on the device, one expert at a time, or layer by layer (default: the fastest that fits)",
+    )
+    command.add_argument(
         "--preview-every",
         type=int,
         default=0,
@@ -202,7 +208,7 @@ def _request(options: argparse.Namespace) -> ClipRequest:
 def _run_options(options: argparse.Namespace) -> RunOptions:
     from mova_core.inference.running import RunOptions
 
-    return RunOptions(options.device, options.dtype, options.preview_every, options.lossless_audio)
+    return RunOptions(options.device, options.dtype, options.preview_every, options.lossless_audio, options.memory)
 
 
 def _refiner(options: argparse.Namespace) -> Refiner | None:

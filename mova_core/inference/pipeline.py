@@ -35,7 +35,7 @@ from mova_core.inference.inputs import Pixels, Settings, TextOnly
 from mova_core.inference.joining import with_given_start
 from mova_core.inference.known import KnownPair
 from mova_core.inference.output import MovaOutput, OutputType
-from mova_core.inference.placement import Memory, Placement, run_of
+from mova_core.inference.placement import Memory, Placement, Run, on_turn, run_of
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import load_model
 
@@ -64,7 +64,7 @@ class MovaPipeline:
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False)
         self.placement = Placement(self.model, codecs, self.device, memory)
-        self.codecs = self.placement.codecs
+        self.codecs = on_turn(codecs, self.placement)
         self.scheduler = scheduler
         self.defaults = defaults
         self.encoder = Encoder(self.codecs, scheduler.num_given_frames, self.device)
@@ -353,8 +353,12 @@ class MovaPipeline:
         ------
         UserError : if there is not enough memory.
         """
+        self.placement.prepare(self.run_shapes(settings, num_clips, num_prompts))
+
+    def run_shapes(self, settings: Settings, num_clips: int, num_prompts: int) -> Run:
+        """What `prepare` measures."""
         rows = num_clips * guidance_of(settings, KnownPair()).most_together
-        self.placement.prepare(run_of(self.placement.own_codecs, settings, num_clips, rows, num_prompts + 1))
+        return run_of(self.codecs, settings, num_clips, rows, num_prompts + 1)
 
     def encode_texts(
         self, prompts: Sequence[str], negative_prompt: str | None = ""

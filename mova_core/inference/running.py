@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mova_core.inference.denoising import OnStep, StepState
     from mova_core.inference.pipeline import MovaPipeline
+    from mova_core.inference.placement import Memory
 
 DEVICES = ("auto", "cuda", "cpu")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -38,12 +39,14 @@ class RunOptions:
     device : "auto" is the GPU where there is one.
     dtype : of matrix products; "auto" is what the checkpoint is meant for.
     preview_every : steps between previews; 0 for none.
+    memory : where weights are (see `mova_core.inference.placement.layout`).
     """
 
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     preview_every: int = 0
     lossless_audio: bool = False
+    memory: Literal["auto", "resident", "swap", "stream"] = "auto"
 
     def __post_init__(self) -> None:
         """Raises `UserError` for what cannot be."""
@@ -55,10 +58,11 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a model runs and with which numbers."""
+    """Where a model runs, with which numbers, and where its weights are meanwhile."""
 
     device: torch.device
     compute_dtype: torch.dtype | None
+    memory: Memory = "auto"
 
     @property
     def dtype_name(self) -> str:
@@ -83,7 +87,7 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
     kind = found if options.device == "auto" else options.device
     device = torch.device(kind, local_index()) if kind == "cuda" and num_processes() > 1 else torch.device(kind)
     dtype = source.defaults.compute_dtype if options.dtype == "auto" else options.dtype
-    return Machine(device, resolve_compute_dtype(dtype))
+    return Machine(device, resolve_compute_dtype(dtype), options.memory)
 
 
 def load(source: Source, machine: Machine) -> MovaPipeline:
@@ -92,7 +96,11 @@ def load(source: Source, machine: Machine) -> MovaPipeline:
 
     say(f"loading {source.folder} on {machine.device} (numbers: {machine.dtype_name})")
     pipeline = MovaPipeline.from_pretrained(
-        source.folder, source.codecs, device=machine.device, compute_dtype=machine.compute_dtype
+        source.folder,
+        source.codecs,
+        device=machine.device,
+        compute_dtype=machine.compute_dtype,
+        memory=machine.memory,
     )
     if num_processes() > 1:
         pipeline.model.spread_over_processes()

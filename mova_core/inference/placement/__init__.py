@@ -5,7 +5,7 @@
 
 from mova_core.inference.placement.needs import REQUESTS as MEMORY_REQUESTS
 from mova_core.inference.placement.needs import Request as Memory
-from mova_core.inference.placement.placement import Placement
+from mova_core.inference.placement.placement import Placement, on_turn
 from mova_core.inference.placement.work import Run, run_of
 
-__all__ = ["MEMORY_REQUESTS", "Memory", "Placement", "Run", "run_of"]
+__all__ = ["MEMORY_REQUESTS", "Memory", "Placement", "Run", "on_turn", "run_of"]

@@ -76,10 +76,11 @@ class Layout:
         return (whole, ring) if ring else (whole,)
 
 
-def layout_of(mode: Mode, model: DualTower, codecs: Codecs, lane: Lane) -> Layout:
+def layout_of(mode: Mode, model: DualTower, codecs: Codecs | None, lane: Lane) -> Layout:
     """The layout of a mode. All weights must be on the host: where they are now is their home."""
     layout = Layout(stages={})
-    for name, codec in ((TEXT, codecs.text), (VIDEO, codecs.video), (AUDIO, codecs.audio)):
+    parts = () if codecs is None else ((TEXT, codecs.text), (VIDEO, codecs.video), (AUDIO, codecs.audio))
+    for name, codec in parts:
         modules = codec_modules(codec)
         layers = encoder_layers(modules) if mode == "stream" and name == TEXT else []
         layout.stages[name] = layout.codec(name, modules, [[[layer] for layer in layers]], lane)

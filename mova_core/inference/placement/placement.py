@@ -15,8 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from mova_core.codecs.base import AudioCodec, Codecs, TextEncoder, VideoCodec
 from mova_core.inference.placement.lanes import Lane, lane_to
-from mova_core.inference.placement.layout import AUDIO, MODES, TEXT, VIDEO, Layout, Mode, layout_of
-from mova_core.inference.placement.needs import Request, choose, needs_of, statement
+from mova_core.inference.placement.layout import AUDIO, HIGH_NOISE, MODES, TEXT, VIDEO, Layout, Mode, layout_of
+from mova_core.inference.placement.needs import Need, Request, choose, needs_of, statement
 from mova_core.inference.placement.parcel import Parcel
 from mova_core.inference.placement.ring import Ring
 from mova_core.inference.placement.room import room_on
@@ -25,7 +25,7 @@ from mova_core.inference.placement.work import Run, work_of
 from mova_core.models.dual_tower import DualTower
 from mova_core.progress import say
 
-WORK = ("encode", "encode_first_frame", "decode")
+WORK = ("encode", "encode_first_frame", "decode", "decode_parts")
 """Methods of a codec that use its weights."""
 
 
@@ -35,36 +35,30 @@ class Placement:
     Parameters
     ----------
     model, codecs : best mapped from their files; nothing may change the weights from here on. Codecs that another
-        placement moved are taken over from it, once that has sent its weights home.
+        placement moved are taken over from it, once that has sent its weights home. None for a model alone.
     device : where the computation runs.
     request : a memory mode, or `auto` for the fastest that fits.
     lane : how to get there; by default the device's own.
 
     Attributes
     ----------
-    codecs : the given ones, each coming to the device when it works.
     mode : the memory mode in force; None before `prepare` or `use`. Work that comes first chooses by weights alone.
     """
 
     def __init__(
         self,
         model: DualTower,
-        codecs: Codecs,
+        codecs: Codecs | None,
         device: torch.device,
         request: Request = "auto",
         lane: Lane | None = None,
     ) -> None:
         self.model = model
-        self.own_codecs = Codecs(*(_taken_over(codec) for codec in (codecs.video, codecs.audio, codecs.text)))
+        self.own_codecs = None if codecs is None else _taken_over(codecs)
         self.device = device
         self.request: Request = request
         self.lane = lane or lane_to(device)
         self.layouts: dict[Mode, Layout] = {mode: layout_of(mode, model, self.own_codecs, self.lane) for mode in MODES}
-        self.codecs = Codecs(
-            video=cast(VideoCodec, OnTurn(self.own_codecs.video, self, VIDEO)),
-            audio=cast(AudioCodec, OnTurn(self.own_codecs.audio, self, AUDIO)),
-            text=cast(TextEncoder, OnTurn(self.own_codecs.text, self, TEXT)),
-        )
         self.mode: Mode | None = None
         self._turns: Turns | None = None
         self._handles: list[RemovableHandle] = []
@@ -78,16 +72,20 @@ class Placement:
         ------
         UserError : if the mode asked for, or with `auto` every mode, needs more than is free; nothing has moved then.
         """
-        known = run is None or run in self._work
-        if run is not None and not known:
-            self._work[run] = work_of(self.model, self.own_codecs, run)
-        needs = needs_of(self.layouts, {} if run is None else self._work[run], self.device)
+        new = run is not None and run not in self._work
+        needs = self.needs(run)
         held = sum(guest.device_bytes for guest in self._turns.present) if self._turns and self.on_gpu else 0
         room = room_on(self.device, held)
         mode = choose(self.request, needs, room)
-        if not known:
+        if new:
             say(statement(needs, room, mode))
         self.use(mode)
+
+    def needs(self, run: Run | None) -> dict[Mode, Need]:
+        """What each mode takes for a run, or for the weights alone."""
+        if run is not None and run not in self._work:
+            self._work[run] = work_of(self.model, self.own_codecs, run)
+        return needs_of(self.layouts, {} if run is None else self._work[run], self.device)
 
     @property
     def on_gpu(self) -> bool:
@@ -104,7 +102,7 @@ class Placement:
             parcel.leave(self.lane)
         self.mode, self._turns = mode, Turns(layout.stages, self.lane)
         if mode == "resident":
-            self._turns.enter(VIDEO)
+            self._turns.enter(HIGH_NOISE)
         else:
             self._follow(layout)
 
@@ -171,9 +169,23 @@ class OnTurn:
         return work
 
 
-def _taken_over(codec: Any) -> Any:
-    """The codec itself, its weights at home."""
-    if not isinstance(codec, OnTurn):
-        return codec
-    codec.placement.rest()
-    return codec.codec
+def on_turn(codecs: Codecs, placement: Placement) -> Codecs:
+    """The codecs of a placement, each coming to the device when it works."""
+    own = _taken_over(codecs)
+    return Codecs(
+        video=cast(VideoCodec, OnTurn(own.video, placement, VIDEO)),
+        audio=cast(AudioCodec, OnTurn(own.audio, placement, AUDIO)),
+        text=cast(TextEncoder, OnTurn(own.text, placement, TEXT)),
+    )
+
+
+def _taken_over(codecs: Codecs) -> Codecs:
+    """The codecs themselves, their weights at home."""
+    own: list[Any] = []
+    for codec in (codecs.video, codecs.audio, codecs.text):
+        if isinstance(codec, OnTurn):
+            codec.placement.rest()
+            own.append(codec.codec)
+        else:
+            own.append(codec)
+    return Codecs(*own)

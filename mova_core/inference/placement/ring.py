@@ -47,11 +47,17 @@ class Ring:
     ----------
     cycles : orders in which they are used again and again. Changes are learned: what followed a parcel last time is
         fetched behind it the next time. Any other order is served as well, only later.
+
+    Attributes
+    ----------
+    cycle_bytes : what is copied while the first cycle passes.
+    device_bytes, host_bytes : of its buffers.
     """
 
     def __init__(self, name: str, cycles: Sequence[Sequence[Parcel]], lane: Lane) -> None:
         self.name = name
         self.parcels = tuple(parcel for cycle in cycles for parcel in cycle)
+        self.cycle_bytes = sum(parcel.num_bytes for parcel in cycles[0])
         self.largest_bytes = max(parcel.num_bytes for parcel in self.parcels)
         self.device_bytes = NUM_SLOTS * self.largest_bytes
         self.host_bytes = NUM_STAGING * self.largest_bytes

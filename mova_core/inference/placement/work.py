@@ -21,7 +21,7 @@ METERED_LAYERS = 3
 """Layers are alike, so a few of them hold as much at once as all; three are enough for a Bridge under any strategy."""
 METERED_FRAMES = (3, 6)
 """Latent frames at which a video codec is metered. It works through time, so what it holds grows by the same for each
-further frame (checked on the released codec at 3, 6 and 12)."""
+further frame, or nothing (checked on the released codec at 3, 6 and 12)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Run:
     ----------
     num_clips : clips of a batch.
     num_rows : samples that guidance evaluates together, where they are short (`mova_core.inference.rows`).
-    num_prompts : texts encoded at once.
+    num_prompts, num_text_rows : texts encoded at once, and rows of each.
     video : latents `[c, F, h, w]` of a clip. audio : latents `[c, l]`.
     temporal_stride, spatial_stride : frames and pixels of a video latent.
     """
@@ -40,6 +40,7 @@ class Run:
     num_clips: int
     num_rows: int
     num_prompts: int
+    num_text_rows: int
     video: tuple[int, int, int, int]
     audio: tuple[int, int]
     temporal_stride: int
@@ -53,6 +54,7 @@ def run_of(codecs: Codecs, settings: Settings, num_clips: int, num_rows: int, nu
         num_clips=num_clips,
         num_rows=num_rows,
         num_prompts=num_prompts,
+        num_text_rows=codecs.text.max_tokens,
         video=video_latent_shape(codecs.video, settings.num_frames, settings.height, settings.width),
         audio=audio_latent_shape(codecs.audio, settings.num_samples(codecs.audio.sample_rate_hz)),
         temporal_stride=codecs.video.temporal_stride,
@@ -61,17 +63,15 @@ def run_of(codecs: Codecs, settings: Settings, num_clips: int, num_rows: int, nu
     )
 
 
-def work_of(model: DualTower, codecs: Codecs, run: Run) -> dict[str, int]:
+def work_of(model: DualTower, codecs: Codecs | None, run: Run) -> dict[str, int]:
     """The most that each stage makes at once."""
-    return {
-        TEXT: text_bytes(codecs, run),
-        VIDEO: video_bytes(codecs, run),
-        AUDIO: audio_bytes(codecs, run),
-        **dict.fromkeys(EXPERTS, joint_bytes(model, run, codecs.text.max_tokens)),
-    }
+    work = dict.fromkeys(EXPERTS, joint_bytes(model, run))
+    if codecs is not None:
+        work |= {TEXT: text_bytes(codecs, run), VIDEO: video_bytes(codecs, run), AUDIO: audio_bytes(codecs, run)}
+    return work
 
 
-def joint_bytes(model: DualTower, run: Run, num_text_rows: int) -> int:
+def joint_bytes(model: DualTower, run: Run) -> int:
     """One evaluation of the joint model, with the latents, conditions and texts that sampling keeps."""
     dtype = next(model.audio_dit.blocks.parameters()).dtype
     compute_dtype = next(module.compute_dtype for module in model.modules() if isinstance(module, Linear))
@@ -80,7 +80,7 @@ def joint_bytes(model: DualTower, run: Run, num_text_rows: int) -> int:
         set_compute_dtype(shallow, compute_dtype)
     given = model.config.video.in_dim - model.config.video.out_dim
     num_rows = min(run.num_rows, rows_at_once(model, run.video[1:]))
-    condition, text = (given, *run.video[1:]), (num_text_rows, model.config.video.text_dim)
+    condition, text = (given, *run.video[1:]), (run.num_text_rows, model.config.video.text_dim)
 
     def evaluate() -> None:
         kept = [_meta(run.num_clips, *shape) for shape in (run.video, run.video, run.audio, run.audio, condition)]
@@ -106,7 +106,8 @@ def video_bytes(codecs: Codecs, run: Run) -> int:
         codec.encode_first_frame(_meta(run.num_clips, 3, 1, *pixels), 1 + (length - 1) * run.temporal_stride)
 
     def decoding(length: int) -> None:
-        codec.decode(_meta(run.num_clips, channels, length, rows, columns))
+        for _ in codec.decode_parts(_meta(run.num_clips, channels, length, rows, columns)):
+            pass
 
     with without_storage(*codec_modules(codec)):
         return max(_at_length(work, num_latents) for work in (encoding, decoding))
@@ -121,7 +122,7 @@ def audio_bytes(codecs: Codecs, run: Run) -> int:
 
 def text_bytes(codecs: Codecs, run: Run) -> int:
     """An upper bound for a transformer of this width: its masks look at values, so it does not run without storage."""
-    rows, encoder = codecs.text.max_tokens, codecs.text
+    rows, encoder = run.num_text_rows, codecs.text
     linears = [module for root in codec_modules(encoder) for module in root.modules() if isinstance(module, nn.Linear)]
     widest = max((linear.out_features for linear in linears), default=encoder.dim)
     scores = 2 * max(1, encoder.dim // 32) * rows  # of heads that are 32 wide or wider, and their softmax

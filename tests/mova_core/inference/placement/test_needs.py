@@ -11,6 +11,9 @@ from deep_release import deep_model, deep_pipeline
 from tiny_release import tiny_codecs
 
 from mova_core.codecs.base import Codecs
+from mova_core.codecs.dac_audio import DacAudioCodec
+from mova_core.codecs.dac_layers import Dac, DacConfig
+from mova_core.codecs.wan_video import WanVideoCodec
 from mova_core.config import parse_config, preset_text
 from mova_core.errors import UserError
 from mova_core.inference.inputs import Settings
@@ -19,7 +22,7 @@ from mova_core.inference.placement.layout import EXPERTS, MODES, layout_of
 from mova_core.inference.placement.metering import peak_bytes
 from mova_core.inference.placement.needs import GIBIBYTE, Need, choose, needs_of, statement
 from mova_core.inference.placement.room import Room
-from mova_core.inference.placement.work import Run, joint_bytes, work_of
+from mova_core.inference.placement.work import Run, audio_bytes, joint_bytes, video_bytes, work_of
 from mova_core.models.build import tower_config
 from mova_core.models.dual_tower import DualTower
 
@@ -27,7 +30,7 @@ NEEDS = {
     mode: Need(size * GIBIBYTE, host * GIBIBYTE, "low-noise expert")
     for mode, size, host in zip(MODES, (70, 40, 8), (0, 0, 2), strict=True)
 }
-RELEASED_CLIP = Run(1, 2, 2, (16, 49, 44, 80), (128, 403), 4, 8, 24.0)
+RELEASED_CLIP = Run(1, 2, 2, 512, (16, 49, 44, 80), (128, 403), 4, 8, 24.0)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_the_released_model_streams_in_twelve_gigabytes(codecs: Codecs) -> None:
     with torch.device("meta"):
         model = DualTower(config, "reference").to(torch.bfloat16)
     layouts = {mode: layout_of(mode, model, codecs, HostLane(torch.device("cpu"))) for mode in MODES}
-    work = dict.fromkeys(EXPERTS, joint_bytes(model, RELEASED_CLIP, 512))
+    work = dict.fromkeys(EXPERTS, joint_bytes(model, RELEASED_CLIP))
     needs = needs_of(layouts, work, torch.device("cuda"))
     weights = 2 * (2 * 14.289e9 + 1.419e9 + 2.660e9)
     tokens, width = 49 * 22 * 40, 5120
@@ -86,11 +89,11 @@ def test_the_released_model_streams_in_twelve_gigabytes(codecs: Codecs) -> None:
 
 def test_few_layers_hold_as_much_as_all(monkeypatch: pytest.MonkeyPatch) -> None:
     model = deep_model()
-    run = Run(2, 2, 3, (16, 3, 4, 4), (8, 20), 4, 8, 24.0)
-    joint_bytes(model, run, 12)  # makes the tables of rotations, which are kept
-    shallow = joint_bytes(model, run, 12)
+    run = Run(2, 2, 3, 12, (16, 3, 4, 4), (8, 20), 4, 8, 24.0)
+    joint_bytes(model, run)  # makes the tables of rotations, which are kept
+    shallow = joint_bytes(model, run)
     monkeypatch.setattr("mova_core.inference.placement.work.METERED_LAYERS", 99)
-    assert joint_bytes(model, run, 12) == shallow
+    assert joint_bytes(model, run) == shallow
 
 
 def test_metering_counts_what_is_alive_at_once() -> None:
@@ -117,7 +120,7 @@ def test_fused_attention_is_not_counted_by_its_scores() -> None:
 
 def test_work_grows_with_the_clip_and_leaves_the_codecs_as_they_were(codecs: Codecs) -> None:
     pipeline = deep_pipeline(codecs)
-    run = Run(1, 1, 2, (16, 8, 4, 4), (8, 20), 4, 8, 24.0)
+    run = Run(1, 1, 2, 12, (16, 8, 4, 4), (8, 20), 4, 8, 24.0)
     longer = dataclasses.replace(run, video=(16, 16, 4, 4))
     before = {name: tensor.data_ptr() for name, tensor in codecs.video.state_dict().items()}  # type: ignore[attr-defined]
     short, long = (work_of(pipeline.model, codecs, each) for each in (run, longer))
@@ -125,6 +128,27 @@ def test_work_grows_with_the_clip_and_leaves_the_codecs_as_they_were(codecs: Cod
     assert before == after
     assert long["video codec"] > 1.8 * short["video codec"]
     assert long[EXPERTS[0]] > 1.3 * short[EXPERTS[0]]
+
+
+def test_the_released_codecs_are_metered(codecs: Codecs) -> None:
+    vae = pytest.importorskip("diffusers").AutoencoderKLWan(base_dim=8, num_res_blocks=1, attn_scales=[])
+    dac = Dac(
+        DacConfig(
+            encoder_dim=8,
+            encoder_rates=(2, 4),
+            decoder_dim=32,
+            decoder_rates=(4, 2),
+            latent_dim=8,
+            sample_rate=8000,
+            continuous=True,
+        )
+    )
+    released = Codecs(WanVideoCodec(vae), DacAudioCodec(dac), codecs.text)
+    run = Run(1, 1, 2, 12, (16, 8, 4, 4), (8, 400), 4, 8, 24.0)
+    pixels = 3 * 4 * 32 * 32 * 4
+    assert video_bytes(released, run) > 8 * pixels, "channels of the last layers at full size"
+    assert audio_bytes(released, run) > 400 * 8 * 8 * 4
+    assert all(weight.device.type == "cpu" for weight in vae.parameters())
 
 
 def test_a_run_that_cannot_fit_ends_before_any_work(

@@ -117,7 +117,9 @@ def test_swap_keeps_one_expert_and_no_codec_beside_it(placed: Placed) -> None:
     model = pipeline.model
     assert model.video_dit_2 is not None
     experts = [model.video_dit, model.video_dit_2]
-    codecs = [*codec_modules(pipeline.placement.own_codecs.text), *codec_modules(pipeline.placement.own_codecs.video)]
+    own = pipeline.placement.own_codecs
+    assert own is not None
+    codecs = [*codec_modules(own.text), *codec_modules(own.video)]
     seen = set()
     model.dual_tower_bridge.register_forward_pre_hook(
         lambda module, arguments: seen.add(tuple(is_away(part) for part in (*experts, *codecs)))
