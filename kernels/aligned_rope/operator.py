@@ -23,7 +23,12 @@ def _forward_candidates(key: Key) -> tuple[Config, ...]:
 
 def _backward_candidates(key: Key) -> tuple[Config, ...]:
     """Warps, programs that stay on a multiprocessor (as many as its registers hold), and stages of their loop."""
-    loops = ((8, 2, 3), (8, 2, 1), (16, 1, 3)) if int(key[0]) > WIDE else ((4, 4, 3), (4, 4, 1), (8, 2, 3))
+    if int(key[0]) <= WIDE:
+        loops = [(4, 4, 3), (4, 4, 1), (8, 2, 3)]
+    else:
+        loops = [(8, 2, 3), (8, 2, 1), (16, 1, 3)]
+        if "float32" in key:
+            del loops[0]  # 64 bytes of shared memory too much for two programs at compute capability 8.0
     return tuple(Config(num_warps=warps, programs=programs, STAGES=stages) for warps, programs, stages in loops)
 
 
