@@ -75,6 +75,7 @@ def run_solver_bench(workspace: Workspace, checkpoint: Path | None, bench: Solve
     ------
     UserError : if there is no model, or no held-out clip.
     """
+    commit, edited = code_commit()
     config = load_config(workspace.params)
     source = find_source(workspace, checkpoint)
     clips = spread(held_out_clips(config, workspace), bench.num_clips)
@@ -82,7 +83,6 @@ def run_solver_bench(workspace: Workspace, checkpoint: Path | None, bench: Solve
     compute_dtype = resolve_compute_dtype(source.defaults.compute_dtype)
     pipeline = MovaPipeline.from_pretrained(source.folder, source.codecs, device=device, compute_dtype=compute_dtype)
     curves = measure(pipeline, clips, source.defaults.settings, bench)
-    commit, edited = code_commit()
     return {
         "bench": "solvers",
         "curves": curves,
