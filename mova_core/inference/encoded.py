@@ -80,9 +80,14 @@ class Encoder:
         )
 
     def _condition(self, clips: ClipInputs, settings: Settings) -> torch.Tensor:
+        """What the tower is told of given pictures.
+
+        A model that leaves given frames to be put back was trained to be told of the first alone. Told of more, the
+        nano model's seam to what it generates jumped twice as far (44 grey levels a pixel against 20).
+        """
         codec, num_frames = self.codecs.video, settings.num_frames
         first = self._first_frames(clips, settings)
-        if clips.last_frames is None and clips.start_frames is None:
+        if self.num_given_frames or (clips.last_frames is None and clips.start_frames is None):
             if first is None:
                 return no_condition(codec, (len(clips), num_frames, settings.height, settings.width), self.device)
             return first_frame_condition(codec, first, num_frames, self.device)
