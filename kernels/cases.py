@@ -20,6 +20,8 @@ AUDIO_TOKENS = 403
 VIDEO_HEADS, AUDIO_HEADS, HEAD_DIM = 40, 12, 128
 
 Layout = Literal["halves", "interleaved"]
+NormOnLoad = Literal["neither", "queries", "keys", "both"]
+"""Which of the Bridge's queries and keys are normed and rotated while attention loads them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Case(Generic[ShapeT]):
     name : unique within the operator.
     small : for the interpreter; the others are the model's, for a GPU and for the ahead-of-time check.
     representative : compiled in the quick tests; all are in the slow ones.
+    exhaustive : of the small ones, those that only the slow tests run.
     """
 
     operator: str
@@ -67,6 +70,7 @@ class Case(Generic[ShapeT]):
     dtype: torch.dtype
     small: bool = False
     representative: bool = False
+    exhaustive: bool = False
 
 
 def _model_norm_rotate() -> tuple[Case[NormRotateShape], ...]:
@@ -165,6 +169,131 @@ def adaln_cases(operator: str) -> tuple[Case[AdaLNShape], ...]:
 
 MODULATED_NORM = adaln_cases("modulated_norm")
 GATED_RESIDUAL = adaln_cases("gated_residual")
+
+
+@dataclasses.dataclass(frozen=True)
+class BridgeAttentionShape:
+    """One direction of the Bridge's attention.
+
+    Attributes
+    ----------
+    padded : whether keys are masked and lengths differ from sample to sample.
+    added : whether the output is scaled and added to a residual.
+    """
+
+    batch: int
+    num_queries: int
+    num_keys: int
+    num_heads: int
+    head_dim: int
+    padded: bool = False
+    added: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class BridgeLayerShape:
+    """Both directions at one layer, each from projected queries, keys and values to scale and residual.
+
+    Attributes
+    ----------
+    grid : video tokens along (frame, row, column).
+    norm_on_load : as in `kernels.bridge_attention.normed_bridge_attention`, for the direction that video or audio asks.
+    """
+
+    batch: int
+    grid: tuple[int, int, int]
+    num_audio_tokens: int
+    video_heads: int
+    audio_heads: int
+    head_dim: int
+    norm_on_load: tuple[NormOnLoad, NormOnLoad] = ("neither", "neither")
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _model_bridge_attention() -> tuple[Case[BridgeAttentionShape], ...]:
+    shapes = {}
+    for size, grid in GRIDS.items():
+        video = math.prod(grid)
+        shapes[f"audio_to_video_{size}"] = BridgeAttentionShape(1, video, AUDIO_TOKENS, VIDEO_HEADS, HEAD_DIM)
+        shapes[f"video_to_audio_{size}"] = BridgeAttentionShape(1, AUDIO_TOKENS, video, AUDIO_HEADS, HEAD_DIM)
+    bfloat16 = tuple(
+        Case("bridge_attention", f"bridge_attention_{name}", shape, torch.bfloat16) for name, shape in shapes.items()
+    )
+    full = {"padded": True, "added": True}
+    padded = tuple(
+        Case("bridge_attention", f"bridge_attention_{name}_padded", dataclasses.replace(shape, **full), torch.bfloat16)
+        for name, shape in shapes.items()
+        if name.endswith("360p")
+    )
+    others = tuple(
+        Case("bridge_attention", f"bridge_attention_{name}_{_dtype_name(dtype)}", shapes[name], dtype)
+        for name in ("audio_to_video_360p", "video_to_audio_360p")
+        for dtype in (torch.float16, torch.float32)
+    )
+    return (*bfloat16, *padded, *others)
+
+
+def _small_bridge_attention() -> tuple[Case[BridgeAttentionShape], ...]:
+    shapes = {
+        "padded": (BridgeAttentionShape(2, 37, 43, 1, 12, padded=True, added=True), torch.float32),
+        "many_queries": (BridgeAttentionShape(1, 71, 13, 1, 16), torch.float16),
+        "many_keys": (BridgeAttentionShape(1, 9, 101, 1, 20, added=True), torch.float32),
+    }
+    return tuple(
+        Case("bridge_attention", f"{name}_{_dtype_name(dtype)}", shape, dtype, small=True, exhaustive=dtype != quick)
+        for name, (shape, quick) in shapes.items()
+        for dtype in (torch.float32, torch.float16)
+    )
+
+
+BRIDGE_ATTENTION: tuple[Case[BridgeAttentionShape], ...] = tuple(
+    dataclasses.replace(case, representative=case.name == "bridge_attention_audio_to_video_360p")
+    for case in (*_model_bridge_attention(), *_small_bridge_attention())
+)
+
+
+def _model_bridge_layer() -> tuple[Case[BridgeLayerShape], ...]:
+    on_load: dict[str, tuple[NormOnLoad, NormOnLoad]] = {
+        "": ("neither", "neither"),
+        "_norm_on_load": ("queries", "keys"),
+    }
+    return tuple(
+        Case(
+            "bridge_layer",
+            f"bridge_layer_{size}{suffix}",
+            BridgeLayerShape(1, grid, AUDIO_TOKENS, VIDEO_HEADS, AUDIO_HEADS, HEAD_DIM, norm_on_load),
+            torch.bfloat16,
+            representative=size == "360p" and not suffix,
+        )
+        for size, grid in GRIDS.items()
+        for suffix, norm_on_load in on_load.items()
+    )
+
+
+def _small_bridge_layer() -> tuple[Case[BridgeLayerShape], ...]:
+    shape = BridgeLayerShape(1, (3, 2, 3), 11, 2, 1, 12)
+    kinds: dict[str, tuple[tuple[NormOnLoad, NormOnLoad], torch.dtype]] = {
+        "norm_on_load": (("queries", "keys"), torch.float32),
+        "norm_before": (("neither", "neither"), torch.float32),
+        "norm_all_on_load": (("both", "both"), torch.float16),
+    }
+    return tuple(
+        Case(
+            "bridge_layer",
+            name,
+            dataclasses.replace(shape, norm_on_load=on_load),
+            dtype,
+            small=True,
+            exhaustive=name != "norm_on_load",
+        )
+        for name, (on_load, dtype) in kinds.items()
+    )
+
+
+BRIDGE_LAYER: tuple[Case[BridgeLayerShape], ...] = (*_model_bridge_layer(), *_small_bridge_layer())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ Request = Literal["reference", "triton", "auto"]
 Backend = Literal["reference", "triton"]
 
 OPERATORS = ("norm_rotate", "modulated_norm", "gated_residual", "bridge_attention")
-BUILT_IN_TRITON: frozenset[str] = frozenset({"norm_rotate", "modulated_norm", "gated_residual"})
+BUILT_IN_TRITON: frozenset[str] = frozenset({"norm_rotate", "modulated_norm", "gated_residual", "bridge_attention"})
 """Operators that have a Triton kernel."""
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)

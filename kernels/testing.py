@@ -49,6 +49,8 @@ def compare(subject: Subject[Any], case: Case[Any], inputs: Inputs, generator: t
     """
     wide = {
         name: value.detach().to(torch.promote_types(value.dtype, torch.float32)).requires_grad_(value.requires_grad)
+        if value.is_floating_point()
+        else value
         for name, value in inputs.items()
     }
     expected = subject.reference(case)(wide)
@@ -121,7 +123,12 @@ def guarded_allocations() -> Iterator[None]:
 
 
 def surrounded(values: torch.Tensor) -> torch.Tensor:
-    """A copy of `values` with NaN before and behind it, so that a stray read shows in what is made of it."""
+    """A copy of `values` with NaN before and behind it, so that a stray read shows in what is made of it.
+
+    Masks and lengths, which have no NaN, come back as they are.
+    """
+    if not values.is_floating_point():
+        return values
     _, inner = _inside_nan(tuple(values.shape), values.dtype, values.device)
     inner.copy_(values.detach())
     return inner.requires_grad_(values.requires_grad)

@@ -32,7 +32,8 @@ def test_nano_takes_channels_and_rates_from_the_codecs() -> None:
     assert 1_000_000 < sum(p.numel() for p in model.parameters()) < 3_000_000
 
 
-def test_a_forced_backend_that_cannot_run_ends_in_one_line() -> None:
+def test_a_forced_backend_that_cannot_run_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # tests of `kernels` in the same process ask for it
     with pytest.raises(UserError, match=r"set model\.kernels to auto or reference"):
         build(nano(kernels="triton"))
 

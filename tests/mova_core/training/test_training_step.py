@@ -127,8 +127,9 @@ def test_killed_and_run_again_it_ends_as_if_undisturbed(
     ],
 )
 def test_what_cannot_begin_ends_in_one_line_and_leaves_the_finished_run(
-    change: dict[str, Any], words: str, undisturbed: Workspace
+    change: dict[str, Any], words: str, undisturbed: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # tests of `kernels` in the same process ask for it
     before = checkpoint_bytes(undisturbed)
     with pytest.raises(UserError, match=words):
         run(tiny_config(**change), undisturbed, "joint1")

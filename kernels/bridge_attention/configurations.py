@@ -1,0 +1,107 @@
+"""Blocks, warps and stages of the Bridge's attention, and into how many parts a sequence is cut.
+
+What fits follows from registers, of which a thread has 255. With head_dim 128, a tile of 128 queries against 64 keys
+holds a 128 x 128 float32 output and 128 x 64 float32 scores: 96 registers a thread over 8 warps, which leaves room for
+addresses and what is on its way; over 4 warps it would be 192, which does not. Key tiles of the backward pass hold two
+such sums (dk and dv) beside two tiles of scores, so they own 64 keys against 32 queries. float32 tiles take twice the
+shared memory and three products for one, hence smaller blocks; so do tiles that are normed and rotated on load.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+
+from kernels.tuning import Config, Key, Tunable
+
+PROGRAMS_PER_PROCESSOR = 2
+"""Two programs share a multiprocessor, so that one loads while the other multiplies."""
+MOST_PARTS = 16
+"""More parts than this cost more in joining than they win in balance."""
+WORTH_A_PART = 0.03
+"""Share of the chip that another cut must win, for every part that it adds is written and read again."""
+
+
+def _is_wide(key: Key) -> bool:
+    return key[-1] == "float32"
+
+
+def _turns_queries(key: Key) -> bool:
+    return key[2] in ("queries", "both")
+
+
+def _turns_keys(key: Key) -> bool:
+    return key[2] in ("keys", "both")
+
+
+def _forward(key: Key) -> tuple[Config, ...]:
+    if _is_wide(key):
+        return (_config(32, 32, 8, 1), _config(32, 32, 4, 1))
+    if _turns_keys(key):
+        return (_config(64, 64, 8, 2), _config(64, 32, 8, 2))
+    if _turns_queries(key):
+        return (_config(128, 64, 8, 2), _config(64, 64, 8, 2))
+    return (_config(128, 64, 8, 3), _config(128, 64, 8, 2), _config(128, 32, 8, 3))
+
+
+def _query_gradient(key: Key) -> tuple[Config, ...]:
+    if _is_wide(key) or _turns_keys(key):
+        return (_config(32, 32, 8, 1),)
+    if _turns_queries(key):
+        return (_config(128, 32, 8, 2), _config(64, 32, 8, 2))
+    return (_config(128, 64, 8, 2), _config(128, 32, 8, 2), _config(64, 32, 4, 2))
+
+
+def _key_gradient(key: Key) -> tuple[Config, ...]:
+    if _is_wide(key):
+        return (_config(16, 16, 4, 1),)
+    if _turns_keys(key) or _turns_queries(key):
+        return (_config(32, 32, 8, 2),)
+    return (_config(32, 64, 8, 2), _config(32, 64, 4, 2))
+
+
+def _rows(key: Key) -> tuple[Config, ...]:
+    return tuple(Config(num_warps=warps, BLOCK_ROWS=rows) for rows, warps in ((32, 4), (16, 4), (64, 8)))
+
+
+def _whole_rows(key: Key) -> tuple[Config, ...]:
+    return tuple(Config(num_warps=4, num_stages=2, BLOCK_ROWS=rows, BLOCK_COLUMNS=512) for rows in (4, 1, 8))
+
+
+def _config(block_q: int, block_k: int, num_warps: int, num_stages: int) -> Config:
+    return Config(num_warps=num_warps, num_stages=num_stages, BLOCK_Q=block_q, BLOCK_K=block_k)
+
+
+FORWARD = Tunable("bridge_attention.forward", _forward)
+QUERY_GRADIENT = Tunable("bridge_attention.query_gradient", _query_gradient)
+KEY_GRADIENT = Tunable("bridge_attention.key_gradient", _key_gradient)
+MERGE = Tunable("bridge_attention.merge", _rows)
+DELTA = Tunable("bridge_attention.delta", _rows)
+INVERSE_RMS = Tunable("bridge_attention.inverse_rms", _whole_rows)
+
+
+def key_of(x_blhd: torch.Tensor, on_load: str = "neither") -> Key:
+    """What a configuration depends on: heads, head_dim, what is normed on load, and dtype."""
+    return (x_blhd.shape[2], x_blhd.shape[3], on_load, str(x_blhd.dtype).removeprefix("torch."))
+
+
+def depths(head_dim: int) -> dict[str, int]:
+    """Constants that follow from head_dim: blocks of a whole head and of half of one, of at least 16 (a product's)."""
+    whole = max(16, triton.next_power_of_2(head_dim))
+    return {"HEAD_DIM": head_dim, "BLOCK_DIM": whole, "BLOCK_HALF": max(16, whole // 2)}
+
+
+def number_of_parts(num_tiles: int, most_parts: int, num_programs: int) -> int:
+    """Into how many parts to cut the sequence that `num_tiles` tiles stream past.
+
+    The fewest that keep nearly as many of `num_programs` simultaneous programs busy as any number up to `most_parts`
+    does. Depends on nothing that changes from run to run, so results repeat.
+    """
+    choices = range(1, max(1, min(most_parts, MOST_PARTS)) + 1)
+    busy = {parts: _busy(num_tiles * parts, num_programs) for parts in choices}
+    return max(choices, key=lambda parts: (busy[parts] - WORTH_A_PART * (parts - 1), -parts))
+
+
+def _busy(num_tiles: int, num_programs: int) -> float:
+    waves = -(-num_tiles // num_programs)
+    return num_tiles / (waves * num_programs)
