@@ -16,6 +16,11 @@ from torch.nn import functional
 from kernels.aligned_rope import rms_norm
 
 
+GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
+GELU_CUBIC = 0.044715 * GELU_LINEAR
+"""GELU's tanh form is x * sigmoid(GELU_LINEAR x + GELU_CUBIC x^3)."""
+
+
 class Linear(nn.Linear):
     """A linear layer whose product runs in `compute_dtype`, or in the parameters' dtype when that is None."""
 
@@ -63,19 +68,16 @@ class GELU(nn.GELU):
         if x.device.type != "cpu" or x.dtype != torch.float32:
             return super().forward(x)
         if torch.compiler.is_compiling():
-            return x * torch.sigmoid(x * (_SigmoidGelu.LINEAR + _SigmoidGelu.CUBIC * x * x))
+            return x * torch.sigmoid(x * (GELU_LINEAR + GELU_CUBIC * x * x))
         activated: torch.Tensor = _SigmoidGelu.apply(x)  # type: ignore[no-untyped-call]  # untyped in PyTorch
         return activated
 
 
 class _SigmoidGelu(torch.autograd.Function):
-    LINEAR = 2 * math.sqrt(2 / math.pi)
-    CUBIC = 0.044715 * LINEAR
-
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        linear = torch.tensor(_SigmoidGelu.LINEAR, dtype=x.dtype)
-        gate = torch.addcmul(linear, x, x, value=_SigmoidGelu.CUBIC).mul_(x).sigmoid_()
+        linear = torch.tensor(GELU_LINEAR, dtype=x.dtype)
+        gate = torch.addcmul(linear, x, x, value=GELU_CUBIC).mul_(x).sigmoid_()
         ctx.save_for_backward(x, gate)
         return gate * x
 
@@ -83,8 +85,8 @@ class _SigmoidGelu(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         x, gate = ctx.saved_tensors
-        linear = torch.tensor(_SigmoidGelu.LINEAR, dtype=x.dtype)
-        slope = torch.addcmul(linear, x, x, value=3 * _SigmoidGelu.CUBIC).mul_(x)
+        linear = torch.tensor(GELU_LINEAR, dtype=x.dtype)
+        slope = torch.addcmul(linear, x, x, value=3 * GELU_CUBIC).mul_(x)
         # d/dx x s(2u) = s (1 + (1 - s) x d(2u)/dx)
         return slope.addcmul_(slope, gate, value=-1).add_(1).mul_(gate).mul_(grad)
 
