@@ -89,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     summary = "CPU-seconds of one joint step beside a plain implementation's"
     bench_step = benches.add_parser("step", help=summary, description=summary)
     bench_step.add_argument("--train", action="store_true", help="forward and backward")
+    bench_step.add_argument("--compile", action="store_true", help="measure torch.compile's layers as well")
     for option in ("--rounds", "--threads", "--context-rows-used"):
         bench_step.add_argument(option, type=int, metavar="N")
     bench_step.set_defaults(action=_bench_step)
@@ -193,7 +194,11 @@ def _bench_step(options: argparse.Namespace) -> int:
     from mova_core.bench.step import StepBench, run_step_bench
 
     given = {name: getattr(options, name) for name in ("rounds", "threads", "context_rows_used")}
-    bench = StepBench(train=options.train, **{name: value for name, value in given.items() if value is not None})
+    bench = StepBench(
+        train=options.train,
+        compile=options.compile,
+        **{name: value for name, value in given.items() if value is not None},
+    )
     print(json.dumps(run_step_bench(bench)))
     return 0
 

@@ -8,11 +8,12 @@ first step, which makes what a sampler keeps for a clip (the text's projections)
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from mova_core.bench.plain import plain_step
 from mova_core.errors import UserError
 from mova_core.models.audio_tower import AudioTowerConfig
 from mova_core.models.bridge import BridgeConfig
+from mova_core.models.compiling import compile_layers
 from mova_core.models.context import ContextMemory
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
 from mova_core.models.video_tower import VideoTowerConfig
@@ -47,6 +49,7 @@ class StepBench:
     train : forward and backward instead of one step of a sampler.
     rounds : how often each implementation runs; the first run of each is not counted.
     threads : of PyTorch.
+    compile : measure the layers that `torch.compile` makes as well; takes a minute more.
     context_rows_used : rows of the text context that are not zero; the rest is padding, as after a short prompt.
     """
 
@@ -54,6 +57,7 @@ class StepBench:
     rounds: int = 7
     threads: int = 2
     context_rows_used: int = CONTEXT_ROWS
+    compile: bool = False
 
 
 def bench_model() -> DualTower:
@@ -114,7 +118,10 @@ def run_step_bench(bench: StepBench) -> dict[str, Any]:
         difference = _difference(velocities, plain())
         if difference > TOLERANCE:
             raise RuntimeError(f"the two implementations differ by {difference:.1e} of the largest velocity")
-        seconds = interleaved({"ours": ours, "plain": plain}, bench.rounds)
+        runners = {"ours": ours, "plain": plain}
+        if bench.compile:
+            runners["compiled"] = _compiled(model, inputs, bench.train)
+        seconds = interleaved(runners, bench.rounds)
         rate = matmul_rate()
         flops = forward_flops(plain)
         best, best_plain = min(seconds["ours"]), min(seconds["plain"])
@@ -127,6 +134,7 @@ def run_step_bench(bench: StepBench) -> dict[str, Any]:
             "plain_cpu_seconds_min": round(best_plain, 4),
             "plain_cpu_seconds_median": round(statistics.median(seconds["plain"]), 4),
             "ratio_to_plain": round(best / best_plain, 4),
+            **_compiled_figures(seconds),
             "parts_cpu_seconds": {name: round(share * best, 4) for name, share in shares(ours).items()},
             "plain_parts_cpu_seconds": {name: round(share * best_plain, 4) for name, share in shares(plain).items()},
             "plain_gflop": round(flops / 1e9, 2),
@@ -142,7 +150,7 @@ def run_step_bench(bench: StepBench) -> dict[str, Any]:
         }
 
 
-def interleaved(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleaved(runners: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """CPU-seconds of every run of every runner, taken in turn so that a slow spell meets all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(rounds):
@@ -152,6 +160,25 @@ def interleaved(runners: dict[str, Callable[[], object]], rounds: int) -> dict[s
             run()
             seconds[name].append(time.process_time() - started)
     return seconds
+
+
+def _compiled(model: DualTower, inputs: dict[str, Any], train: bool) -> Callable[[], Velocities]:
+    copied = copy.deepcopy(model)
+    compile_layers(copied, torch.device("cpu"))
+    run, _ = _runners(copied, inputs, train)
+    run()
+    return run
+
+
+def _compiled_figures(seconds: dict[str, list[float]]) -> dict[str, float]:
+    if "compiled" not in seconds:
+        return {}
+    best = min(seconds["compiled"])
+    return {
+        "compiled_cpu_seconds_min": round(best, 4),
+        "compiled_cpu_seconds_median": round(statistics.median(seconds["compiled"]), 4),
+        "compiled_ratio_to_plain": round(best / min(seconds["plain"]), 4),
+    }
 
 
 def _runners(

@@ -117,6 +117,11 @@ def _add_sampling_options(command: argparse._ActionsContainer) -> None:
         help="weights all on the device, one expert at a time, or layer by layer (default: the fastest that fits)",
     )
     command.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the layers: minutes at first, then fewer passes over memory",
+    )
+    command.add_argument(
         "--preview-every",
         type=int,
         default=0,
@@ -208,7 +213,14 @@ def _request(options: argparse.Namespace) -> ClipRequest:
 def _run_options(options: argparse.Namespace) -> RunOptions:
     from mova_core.inference.running import RunOptions
 
-    return RunOptions(options.device, options.dtype, options.preview_every, options.lossless_audio, options.memory)
+    return RunOptions(
+        options.device,
+        options.dtype,
+        options.preview_every,
+        options.lossless_audio,
+        options.memory,
+        compile=options.compile,
+    )
 
 
 def _refiner(options: argparse.Namespace) -> Refiner | None:

@@ -51,6 +51,8 @@ def generate_clip(
         check_spread(source.folder)
         if refiner is not None:
             refuse_several("generate --refine")
+        if options.compile:
+            refuse_several("generate --compile")
     machine = choose_machine(source, options)
     refinement = None
     if refiner is not None:

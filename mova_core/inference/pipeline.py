@@ -36,8 +36,10 @@ from mova_core.inference.joining import with_given_start
 from mova_core.inference.known import KnownPair
 from mova_core.inference.output import MovaOutput, OutputType
 from mova_core.inference.placement import Memory, Placement, Run, on_turn, run_of
+from mova_core.models.compiling import compile_layers
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import load_model
+from mova_core.progress import say
 
 Waveforms = NDArray[np.float32]
 Progress = Callable[[int], None]
@@ -80,6 +82,7 @@ class MovaPipeline:
         compute_dtype: torch.dtype | None = None,
         kernels: Request = "auto",
         memory: Memory = "auto",
+        compile: bool = False,
     ) -> MovaPipeline:
         """Loads a release, or a training checkpoint with the codecs that encoded its data.
 
@@ -89,6 +92,8 @@ class MovaPipeline:
         codecs_dir : where video_vae, audio_vae, text_encoder and tokenizer lie; by default beside the model.
         codecs : loaded ones, to share between pipelines, instead of `codecs_dir`.
         compute_dtype : of matrix products; None stands for the parameters' own.
+        compile : whether `torch.compile` makes code of the layers, at their first run; see
+            `mova_core.models.compiling`.
         memory : where weights are: `resident`, `swap`, `stream`, or `auto` (see `mova_core.inference.placement`).
 
         Raises
@@ -99,6 +104,8 @@ class MovaPipeline:
         model = load_model(folder, compute_dtype=compute_dtype, kernels=kernels)
         codecs = codecs or load_codecs(codecs_dir or folder)
         check_fit(model, codecs, folder)
+        if compile:
+            say(f"compiling {compile_layers(model, torch.device(device))} layers at their first run")
         meant = Defaults.load(folder)
         settings = meant.settings if meant else RELEASED_SETTINGS
         return cls(model, codecs, Scheduler.load(folder), device, settings, memory)

@@ -40,6 +40,7 @@ class RunOptions:
     dtype : of matrix products; "auto" is what the checkpoint is meant for.
     preview_every : steps between previews; 0 for none.
     memory : where weights are (see `mova_core.inference.placement.layout`).
+    compile : whether `torch.compile` makes code of the layers.
     """
 
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -47,6 +48,7 @@ class RunOptions:
     preview_every: int = 0
     lossless_audio: bool = False
     memory: Literal["auto", "resident", "swap", "stream"] = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Raises `UserError` for what cannot be."""
@@ -63,6 +65,7 @@ class Machine:
     device: torch.device
     compute_dtype: torch.dtype | None
     memory: Memory = "auto"
+    compile: bool = False
 
     @property
     def dtype_name(self) -> str:
@@ -75,11 +78,12 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
 
     Raises
     ------
-    UserError : if a GPU is asked for and none is there.
+    UserError : if a GPU or a compiler is asked for and none is there.
     """
     import torch
 
     from mova_core.models.build import resolve_compute_dtype
+    from mova_core.models.compiling import check_compiler
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device is cuda", expected="a GPU that PyTorch sees", remedy="run `mova doctor`, or use cpu")
@@ -87,7 +91,9 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
     kind = found if options.device == "auto" else options.device
     device = torch.device(kind, local_index()) if kind == "cuda" and num_processes() > 1 else torch.device(kind)
     dtype = source.defaults.compute_dtype if options.dtype == "auto" else options.dtype
-    return Machine(device, resolve_compute_dtype(dtype), options.memory)
+    if options.compile:
+        check_compiler(device)
+    return Machine(device, resolve_compute_dtype(dtype), options.memory, options.compile)
 
 
 def load(source: Source, machine: Machine) -> MovaPipeline:
@@ -100,6 +106,7 @@ def load(source: Source, machine: Machine) -> MovaPipeline:
         source.codecs,
         device=machine.device,
         compute_dtype=machine.compute_dtype,
+        compile=machine.compile,
         memory=machine.memory,
     )
     if num_processes() > 1:

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from kernels.aligned_rope import rms_norm
 
-
 GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715 * GELU_LINEAR
 """GELU's tanh form is x * sigmoid(GELU_LINEAR x + GELU_CUBIC x^3)."""
