@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +41,11 @@ def room_on(device: torch.device, held_bytes: int = 0) -> Room:
 def free_host_bytes(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
     """What the kernel could hand out without swapping, within the limit of the control group (a container's).
 
-    Pages of mapped files count as free, since the kernel takes them back.
-
-    Raises
-    ------
-    OSError : where there is no /proc/meminfo (not Linux).
+    Pages of mapped files count as free, since the kernel takes them back. Where the kernel does not say (macOS), all
+    memory there is counts: more than is free, so that nothing is refused that could run.
     """
+    if not meminfo.is_file():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     entries = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     available = int(entries["MemAvailable"].split()[0]) * 1024
     limit, usage = _number(cgroup / "memory.max"), _number(cgroup / "memory.current")

@@ -64,6 +64,19 @@ def test_the_same_seed_gives_the_same_file(workspace: Workspace, tmp_path: Path)
     assert paths[0].read_bytes() != paths[2].read_bytes()
 
 
+def test_a_memory_mode_is_said_and_changes_nothing_in_the_clip(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = []
+    for memory in ("resident", "stream"):
+        out = tmp_path / f"{memory}.mp4"
+        assert main(command(workspace, "--prompt", "a ball", "--memory", memory, "--out", str(out))) == 0
+        assert f"{memory} is used" in capsys.readouterr().err
+        clips.append(read_clip(out))
+    np.testing.assert_array_equal(clips[0][0], clips[1][0])
+    np.testing.assert_array_equal(clips[0][1], clips[1][1])
+
+
 def test_the_newest_phase_comes_first_and_brings_its_size(workspace: Workspace) -> None:
     newest = find_source(workspace, None)
     assert (newest.folder, newest.defaults.settings.width) == (workspace.run("joint3") / "checkpoint", 32)

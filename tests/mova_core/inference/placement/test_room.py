@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,8 @@ def test_a_container_without_a_limit_leaves_what_the_kernel_has(meminfo: Path, t
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("4000000\n")
     assert free_host_bytes(meminfo, tmp_path) == 9000 * 1024
+
+
+def test_where_the_kernel_does_not_say_all_memory_counts(tmp_path: Path) -> None:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert free_host_bytes(tmp_path / "absent", tmp_path) == whole
