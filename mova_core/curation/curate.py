@@ -127,8 +127,8 @@ def _outcomes(tasks: Sequence[SourceTask], journal: Journal, collection: str) ->
     keys = [_key(task) for task in tasks]
     outcomes: dict[int, SourceOutcome] = {}
     for index, (task, key) in enumerate(zip(tasks, keys, strict=True)):
-        known = journal.entries.get(key)
-        if known is not None and _is_done(outcome := SourceOutcome.from_values(known), task):
+        outcome = SourceOutcome.from_values(journal.entries.get(key))
+        if outcome is not None and _is_done(outcome, task):
             outcomes[index] = outcome
     # The longest first: none is left to run alone at the end.
     missing = [index for index in range(len(tasks)) if index not in outcomes]

@@ -13,18 +13,21 @@ from mova_core.files import write_text
 class Journal:
     """A JSON-lines file of ``{"key": ..., "value": ...}``; the last line for a key holds.
 
-    A line that a kill cut short is dropped when the file is opened. `settle` leaves the file in an order that depends
+    A line that a kill cut short, or that is damaged, is dropped when the file is opened: its work is done again. `settle`
+    leaves the file in an order that depends
     on the keys alone, so equal work ends in equal bytes.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, Any] = {}
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = text[: text.rfind("\n") + 1]
-        for line in whole.splitlines():
-            entry = json.loads(line)
-            self.entries[entry["key"]] = entry["value"]
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        whole = ""
+        for line in text.splitlines(keepends=True):
+            entry = _entry(line)
+            if entry is not None:
+                self.entries[entry[0]] = entry[1]
+                whole += line
         if whole != text:
             write_text(path, whole)
 
@@ -39,6 +42,16 @@ class Journal:
         """Rewrites the file with only `keys`, sorted."""
         self.entries = {key: self.entries[key] for key in sorted(set(keys))}
         write_text(self.path, "".join(_line(key, value) for key, value in self.entries.items()))
+
+
+def _entry(line: str) -> tuple[str, Any] | None:
+    if not line.endswith("\n"):
+        return None
+    try:
+        values = json.loads(line)
+        return str(values["key"]), values["value"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _line(key: str, value: Any) -> str:

@@ -59,8 +59,12 @@ class SourceOutcome:
         return asdict(self)
 
     @staticmethod
-    def from_values(values: dict[str, Any]) -> SourceOutcome:
-        return SourceOutcome([Clip(**clip) for clip in values["clips"]], values["reason"], values["detail"])
+    def from_values(values: Any) -> SourceOutcome | None:
+        """What `to_values` made; None for what it did not make: then the source is cut again."""
+        try:
+            return SourceOutcome([Clip(**clip) for clip in values["clips"]], values["reason"], values["detail"])
+        except (TypeError, KeyError):
+            return None
 
 
 @dataclass(frozen=True)

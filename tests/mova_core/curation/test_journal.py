@@ -34,3 +34,12 @@ def test_settling_forgets_what_is_gone_and_orders_the_rest(tmp_path: Path) -> No
     other.settle(["b", "a", "a"])
     assert one.path.read_bytes() == other.path.read_bytes()
     assert Journal(one.path).entries == {"a": "A", "b": "B"}
+
+
+def test_a_damaged_line_costs_its_own_work_and_no_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for key in ("first", "second", "third"):
+        journal.add(key, key.upper())
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(lines[0] + b"\xff\x00gar{bage\n" + b"[]\n" + lines[2])
+    assert Journal(journal.path).entries == {"first": "FIRST", "third": "THIRD"}
