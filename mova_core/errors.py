@@ -28,6 +28,14 @@ class UserError(Exception):
         self.remedy = " ".join(remedy.split())
         super().__init__(f"{self.found}; expected {self.expected}; {self.remedy}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """So that it reaches the user from a worker process."""
+        return _rebuilt, (self.found, self.expected, self.remedy)
+
+
+def _rebuilt(found: str, expected: str, remedy: str) -> UserError:
+    return UserError(found, expected=expected, remedy=remedy)
+
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -88,6 +88,12 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sizes_of(folder: Path) -> dict[str, int]:
+    """Bytes of every file below `folder`, by its path relative to it: what a copy cut short, or a loss, changes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
 def content_id(*parts: object) -> str:
     """A 16-digit id derived from `parts`, equal on every machine for equal parts."""
     text = "\x1f".join(str(part) for part in parts)

@@ -11,7 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from mova_core.errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -46,14 +49,30 @@ def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 def map_in_order(
     pool: ProcessPoolExecutor, num_workers: int, function: Callable[[Task], Result], tasks: Iterable[Task]
 ) -> Iterator[Result]:
-    """Yields ``function(task)`` in the tasks' order, with only a few results waiting at any time."""
+    """Yields ``function(task)`` in the tasks' order, with only a few results waiting at any time.
+
+    Raises
+    ------
+    UserError : if a worker process was killed.
+    """
     running: deque[Future[Result]] = deque()
     for task in tasks:
         running.append(pool.submit(function, task))
         if len(running) >= TASKS_AHEAD_PER_WORKER * num_workers:
-            yield running.popleft().result()
+            yield _result(running.popleft())
     while running:
-        yield running.popleft().result()
+        yield _result(running.popleft())
+
+
+def _result(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was killed",
+            expected="it to end by itself",
+            remedy="see that memory is free and run the same command again, it goes on where it stopped",
+        ) from error
 
 
 def _start_worker() -> None:

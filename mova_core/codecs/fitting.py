@@ -30,7 +30,7 @@ from mova_core.codecs.text import MiniLmTextEncoder
 from mova_core.config import Config
 from mova_core.config.encode import EncodeConfig
 from mova_core.errors import UserError
-from mova_core.files import content_id, flush_to_disk, sha256_of_file, write_text
+from mova_core.files import content_id, flush_to_disk, sha256_of_file, sizes_of, write_text
 from mova_core.progress import say, track
 from mova_core.workspace import Workspace
 
@@ -60,12 +60,15 @@ def codecs_fingerprint(config: Config, workspace: Workspace, fit_clip_ids: Seque
 
 
 def kept_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of the codecs saved whole in `folder`, or None."""
+    """The fingerprint of the codecs that are whole in `folder`, or None."""
     try:
-        fingerprint: str = json.loads((folder / FINGERPRINT_FILE).read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError):
+        kept = json.loads((folder / FINGERPRINT_FILE).read_text(encoding="utf-8"))
+        fingerprint: str = kept["fingerprint"]
+        there = sizes_of(folder)
+        is_whole = all(there.get(name) == size for name, size in kept.get("files", {}).items())
+    except (OSError, ValueError, KeyError, AttributeError):
         return None
-    return fingerprint
+    return fingerprint if is_whole else None
 
 
 def make_codecs(
@@ -102,7 +105,8 @@ def make_codecs(
     codecs.save(folder)
     for path in folder.rglob("*"):
         flush_to_disk(path)
-    write_text(folder / FINGERPRINT_FILE, json.dumps({"fingerprint": fingerprint}) + "\n")
+    sizes = sizes_of(folder)
+    write_text(folder / FINGERPRINT_FILE, json.dumps({"fingerprint": fingerprint, "files": sizes}) + "\n")
     return codecs
 
 

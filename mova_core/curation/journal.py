@@ -13,9 +13,8 @@ from mova_core.files import write_text
 class Journal:
     """A JSON-lines file of ``{"key": ..., "value": ...}``; the last line for a key holds.
 
-    A line that a kill cut short, or that is damaged, is dropped when the file is opened: its work is done again. `settle`
-    leaves the file in an order that depends
-    on the keys alone, so equal work ends in equal bytes.
+    A line that a kill cut short, or that is damaged, is dropped when the file is opened: its work is done again.
+    `settle` leaves the file in an order that depends on the keys alone, so equal work ends in equal bytes.
     """
 
     def __init__(self, path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 SCHEMA_VERSION = "1"
+WRITTEN_BY = {"Source": "ingest", "Clip": "curate", "Caption": "caption", "LatentRow": "encode", "Sample": "sample"}
+"""Record -> the verb that writes its manifest."""
 
 
 def write_manifest(path: Path, record_type: type[Record], rows: Iterable[Record]) -> None:
@@ -48,7 +50,7 @@ def read_manifest(path: Path, record_type: type[Record]) -> list[Record]:
         raise UserError(
             f"no manifest at {path}",
             expected=f"a Parquet file of {record_type.__name__} rows",
-            remedy="run the step before this one (`mova --help` lists them in order)",
+            remedy=_remedy(record_type),
         )
     try:
         table = pyarrow.parquet.read_table(path)
@@ -56,7 +58,7 @@ def read_manifest(path: Path, record_type: type[Record]) -> list[Record]:
         raise UserError(
             f"{path} does not read as Parquet ({error})",
             expected=f"a Parquet file of {record_type.__name__} rows",
-            remedy="delete it and run the step that writes it again",
+            remedy=f"delete it and {_remedy(record_type)}",
         ) from error
     found = table.schema.metadata or {}
     expected = arrow_schema(record_type).metadata
@@ -65,7 +67,7 @@ def read_manifest(path: Path, record_type: type[Record]) -> list[Record]:
             f"{path} holds {found.get(b'mova_record', b'?').decode()} rows, "
             f"schema {found.get(b'mova_schema', b'?').decode()}",
             expected=f"{record_type.__name__} rows, schema {SCHEMA_VERSION}",
-            remedy="delete it and run the step that writes it again",
+            remedy=f"delete it and {_remedy(record_type)}",
         )
     return list(_records(table, record_type))
 
@@ -80,6 +82,11 @@ def arrow_schema(record_type: type[Any]) -> pyarrow.Schema:
         for field in dataclasses.fields(record_type)
     ]
     return pyarrow.schema(fields, metadata={"mova_record": record_type.__name__, "mova_schema": SCHEMA_VERSION})
+
+
+def _remedy(record_type: type[Any]) -> str:
+    verb = WRITTEN_BY.get(record_type.__name__)
+    return f"run `mova {verb}`" if verb else "run the step that writes it"
 
 
 def _arrow_type(annotation: Any) -> pyarrow.DataType:

@@ -31,12 +31,13 @@ from mova_core.evaluation.measuring import (
 )
 from mova_core.evaluation.results import CodecQuality, Evaluation, History, PhaseLoss, SetKind, SetResult
 from mova_core.evaluation.visible import DETECTORS, Frames
+from mova_core.inference.shape import check_shape
+from mova_core.inference.step import checkpoint_of
 from mova_core.progress import track
 from mova_core.workers import available_cores, map_in_order, process_pool
 from mova_core.workspace import Workspace
 
 PHASES = ("audio", "joint1", "joint2", "joint3")
-CHECKPOINT_FOLDER = "checkpoint"
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -67,6 +68,8 @@ class Evaluator:
         self.workspace = workspace
         self.sets = sets
         self.real = real
+        for phase in self._phases():  # before hours of measuring
+            check_shape(config, self._checkpoint(phase), phase)
         # Without the text encoder, whose library takes longer to load than all clips take to measure.
         self._video_codec = load_video_codec(workspace.codecs / VIDEO_FOLDER)
         self._audio_codec = load_audio_codec(workspace.codecs / AUDIO_FOLDER)
@@ -101,8 +104,7 @@ class Evaluator:
 
     def inputs(self) -> list[Path]:
         """The files that the figures depend on."""
-        phases = {entry.settings.phase for entry in self.sets} | set(self.config.evaluate.loss_phases)
-        weights = [path for phase in sorted(phases) for path in sorted(self._checkpoint(phase).rglob("*.safetensors"))]
+        weights = [path for phase in self._phases() for path in sorted(self._checkpoint(phase).rglob("*.safetensors"))]
         manifests = [entry.manifest for entry in self.sets] + list(self.real.manifests)
         return [*manifests, *weights, *sorted(self.workspace.codecs.rglob("*.safetensors"))]
 
@@ -222,8 +224,12 @@ class Evaluator:
         found = [read_history(phase, self.workspace.run(phase) / METRICS_FILE) for phase in PHASES]
         return [entry for entry in found if entry is not None]
 
+    def _phases(self) -> list[str]:
+        """The phases whose checkpoints count."""
+        return sorted({entry.settings.phase for entry in self.sets} | set(self.config.evaluate.loss_phases))
+
     def _checkpoint(self, phase: str) -> Path:
-        return self.workspace.run(phase) / CHECKPOINT_FOLDER
+        return checkpoint_of(phase, self.workspace)
 
 
 def _codec_name(resolution: tuple[int, int]) -> str:

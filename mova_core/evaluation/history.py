@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +18,24 @@ NUM_POINTS = 240
 
 
 def read_history(phase: str, path: Path) -> History | None:
-    """The curves of a run; None where there is no such run. A line that a kill cut short is passed over."""
+    """The curves of a run; None where there is no such run. A line cut short or damaged is passed over."""
     if not path.is_file():
         return None
-    lines = [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"
-    ]
+    lines = list(_whole_lines(path.read_text(encoding="utf-8", errors="replace")))
     curves = {}
     for name in NAMES:
         points = [(int(line["step"]), float(line[name])) for line in lines if name in line]
         if points:
             curves[name] = _thinned(points)
     return History(phase, curves)
+
+
+def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            values = json.loads(line)
+            if isinstance(values, dict) and "step" in values:
+                yield values
 
 
 def _thinned(points: list[tuple[int, float]]) -> Curve:

@@ -23,6 +23,7 @@ from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.held_out import MANIFEST_FILE, HeldOut, held_out_clips
 from mova_core.inference.inputs import Settings
 from mova_core.inference.sample_set import SetFolder
+from mova_core.inference.shape import check_shape
 from mova_core.progress import say, track
 from mova_core.report import StageReport
 from mova_core.versioning.lineage import stamp
@@ -55,6 +56,8 @@ def run(config: Config, workspace: Workspace) -> StageReport:
     ------
     UserError : if latents, clips or a checkpoint are missing, or do not fit each other.
     """
+    for phase in dict.fromkeys(entry.phase for entry in config.sample.sets):
+        check_shape(config, checkpoint_of(phase, workspace), phase)
     clips = held_out_clips(config, workspace)
     folders = set_folders(config, workspace, clips)
     unfinished = [folder for folder in folders if not folder.is_finished()]

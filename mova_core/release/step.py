@@ -23,6 +23,7 @@ from mova_core.inference.defaults import Defaults, defaults_of
 from mova_core.inference.held_out import MANIFEST_FILE
 from mova_core.inference.inputs import fit_frame
 from mova_core.inference.sample_set import one_of_each_label
+from mova_core.inference.shape import check_shape
 from mova_core.inference.step import checkpoint_of
 from mova_core.progress import say
 from mova_core.release.build import DEMO_CLIP, SHEET_FILE, Contents, Demo, build, first_frame_of
@@ -30,7 +31,7 @@ from mova_core.release.checksums import files_of
 from mova_core.release.publish import publication
 from mova_core.release.verify import verify_release
 from mova_core.report import StageReport
-from mova_core.versioning.lineage import LINEAGE_FILE, Lineage, stamp
+from mova_core.versioning.lineage import Lineage, stamp
 from mova_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run(config: Config, workspace: Workspace) -> StageReport:
     UserError : if the checkpoint, the evaluation or the samples are missing, or the folder does not verify.
     """
     checkpoint = checkpoint_of(PHASE, workspace)
+    check_shape(config, checkpoint, PHASE)
     metrics = read_metrics(workspace)
     samples = _samples(config, workspace)
     aside = workspace.release.with_name(ASIDE)
@@ -111,9 +113,11 @@ def _inputs(config: Config, workspace: Workspace, checkpoint: Path) -> list[Path
 
 def _stands(folder: Path, lineage: Lineage) -> bool:
     """Whether the release in `folder` is whole and has that lineage, wherever lakeFS put its data."""
-    if not (folder / LINEAGE_FILE).is_file():
+    try:
+        found = Lineage.load(folder)
+    except UserError:  # none there, or damaged: it is made again
         return False
-    return dataclasses.replace(Lineage.load(folder), lakefs_commit="") == lineage and not verify_release(folder)
+    return dataclasses.replace(found, lakefs_commit="") == lineage and not verify_release(folder)
 
 
 def _make(

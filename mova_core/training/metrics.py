@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,12 +33,16 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[Line]:
-    """All whole lines of a metrics file; none if there is no file."""
+    """All lines of a metrics file that are whole; none if there is no file."""
     if not path.is_file():
         return []
-    return [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        with contextlib.suppress(ValueError):
+            values = json.loads(line) if line.endswith("\n") else None
+            if isinstance(values, dict) and "step" in values:
+                lines.append(values)
+    return lines
 
 
 def draw_curves(metrics: Path, path: Path, title: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from mova_core.config import Config
 from mova_core.config.training import PhasesConfig
 from mova_core.errors import UserError
-from mova_core.files import content_id, flush_to_disk, sha256_of_file, write_text
+from mova_core.files import content_id, flush_to_disk, sha256_of_file, sizes_of, write_text
 from mova_core.workspace import Workspace
 
 FORMAT = 1
@@ -54,7 +54,7 @@ class RunFolder:
         return self.path / "phase.json"
 
     def finished(self, fingerprint: str) -> dict[str, float] | None:
-        """The figures of a finished run of that fingerprint, else None.
+        """The figures of a finished run of that fingerprint whose checkpoint is whole, else None.
 
         Raises
         ------
@@ -64,8 +64,9 @@ class RunFolder:
             return None
         try:
             values = json.loads(self.summary.read_text(encoding="utf-8"))
-            return dict(values["figures"]) if values["fingerprint"] == fingerprint else None
-        except (ValueError, KeyError, TypeError) as error:
+            is_whole = values.get("files", there := sizes_of(self.checkpoint)) == there
+            return dict(values["figures"]) if values["fingerprint"] == fingerprint and is_whole else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self.summary} is damaged ({error})",
                 expected="what the finished phase left there",
@@ -84,7 +85,8 @@ class RunFolder:
 
     def finish(self, fingerprint: str, figures: dict[str, float]) -> None:
         """Marks the phase finished; the state to resume from goes."""
-        text = json.dumps({"fingerprint": fingerprint, "figures": figures}, indent=2, sort_keys=True) + "\n"
+        values = {"fingerprint": fingerprint, "figures": figures, "files": sizes_of(self.checkpoint)}
+        text = json.dumps(values, indent=2, sort_keys=True) + "\n"
         write_text(self.summary, text)
         shutil.rmtree(self.state, ignore_errors=True)
 

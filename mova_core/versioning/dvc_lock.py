@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from mova_core.errors import UserError
+
 LOCK_FILE = "dvc.lock"
 
 
@@ -20,10 +22,18 @@ def locked_outputs(root: Path, files: Iterable[str]) -> dict[str, str]:
     path = root / LOCK_FILE
     if not path.is_file():
         return {}
-    lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        stages = list(lock.get("stages", {}).values())
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise UserError(
+            f"{path} does not read ({type(error).__name__})",
+            expected="what DVC wrote there",
+            remedy="take it from git (`git checkout dvc.lock`), or delete it and run `dvc repro`",
+        ) from error
     names = tuple(files)
     found: dict[str, str] = {}
-    for stage in lock.get("stages", {}).values():
+    for stage in stages:
         for output in stage.get("outs", ()):
             folder = str(output["path"])
             if any(name == folder or name.startswith(f"{folder}/") for name in names) and _is_current(root, output):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -45,6 +46,18 @@ def tiny_model(seed: int = 0) -> DualTower:
             ),
         )
     )
+
+
+def tiny_model_section(section: dict[str, Any]) -> dict[str, Any]:
+    """The configuration's `model` section as `tiny_model` has it."""
+    tower = {"dim": 24, "ffn_dim": 32, "num_heads": 2, "num_layers": 2, "freq_dim": 16}
+    return {
+        **section,
+        "boundary_ratio": 0.9,
+        "video_dit": {**section["video_dit"], **tower},
+        "audio_dit": {**section["audio_dit"], **tower},
+        "dual_tower_bridge": {**section["dual_tower_bridge"], "head_dim": 12},
+    }
 
 
 def tiny_codecs(folder: Path, seed: int = 0, video_channels: int = VIDEO_CHANNELS) -> Codecs:

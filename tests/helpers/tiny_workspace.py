@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny_release import SAMPLE_RATE_HZ, WORDS, tiny_checkpoint, tiny_codecs
+from tiny_release import SAMPLE_RATE_HZ, WORDS, tiny_checkpoint, tiny_codecs, tiny_model_section
 
 from mova_core.config import Config, parse_config, preset_text, save_config
 from mova_core.data.manifest import write_manifest
@@ -36,6 +36,7 @@ def tiny_config(**sampling: Any) -> Config:
         "fps": FPS,
         "sample_rate_hz": SAMPLE_RATE_HZ,
     }
+    values["model"] = tiny_model_section(values["model"])
     values["sample"] |= {"sets": list(SETS), "num_clips": 4, "batch_size": 3, "num_steps": 2, **sampling}
     return Config.model_validate(values)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import shutil
 import sqlite3
 
 import pytest
 
+from mova_core.data.media import MediaError
 from mova_core.errors import UserError, as_user_error
 
 
@@ -50,3 +52,12 @@ def test_a_defect_is_no_mistake_of_the_user() -> None:
 def test_a_users_mistake_stays_what_it_is() -> None:
     error = UserError("this", expected="that", remedy="do so")
     assert as_user_error(error) is error
+
+
+def test_errors_that_a_person_reads_survive_the_way_from_a_worker_process() -> None:
+    error = pickle.loads(pickle.dumps(UserError("this", expected="that", remedy="do so")))
+    assert isinstance(error, UserError)
+    assert str(error) == "this; expected that; do so"
+    media = pickle.loads(pickle.dumps(MediaError("corrupt", "half of it")))
+    assert isinstance(media, MediaError)
+    assert (media.reason, media.detail) == ("corrupt", "half of it")

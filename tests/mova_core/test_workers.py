@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from mova_core.errors import UserError
 from mova_core.workers import available_cores, map_in_order, process_pool
 
 PARENT = """
@@ -30,6 +33,20 @@ def test_results_come_in_the_order_of_the_tasks() -> None:
     tasks = [range(count) for count in (3_000_000, 10, 1_000_000, 2) * 5]  # slow and fast ones in turn
     with process_pool(2) as pool:
         assert list(map_in_order(pool, 2, sum, tasks)) == [sum(task) for task in tasks]
+
+
+def test_a_killed_worker_is_one_line_with_its_remedy() -> None:
+    with pytest.raises(UserError, match="a worker process was killed"), process_pool(1) as pool:
+        list(map_in_order(pool, 1, os._exit, [9]))
+
+
+def test_what_a_worker_finds_amiss_arrives_as_it_is() -> None:
+    with pytest.raises(UserError, match="no collection there"), process_pool(1) as pool:
+        list(map_in_order(pool, 1, refuse, ["there"]))
+
+
+def refuse(where: str) -> None:
+    raise UserError(f"no collection {where}", expected="one", remedy="add it")
 
 
 def test_there_is_at_least_one_core() -> None:

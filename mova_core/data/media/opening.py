@@ -33,6 +33,9 @@ class MediaError(Exception):
         self.detail = " ".join(detail.split())
         super().__init__(f"{reason}: {self.detail}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return MediaError, (self.reason, self.detail)
+
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:

@@ -209,6 +209,7 @@ def test_a_run_that_is_stopped_between_shards_ends_with_the_same_bytes(
         "shards/lamps-00001.safetensors",
         "shards/text.safetensors",
         "codecs/fingerprint.json",
+        "codecs/audio_vae/diffusion_pytorch_model.safetensors",
         "quality.json",
     ],
 )

@@ -49,7 +49,7 @@ def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
 
 def test_an_absent_a_torn_and_a_foreign_manifest_each_say_so(tmp_path: Path) -> None:
     path = tmp_path / "manifest.parquet"
-    with pytest.raises(UserError, match=r"no manifest at .*run the step before"):
+    with pytest.raises(UserError, match=r"no manifest at .*run `mova caption`"):
         read_manifest(path, Caption)
     path.write_bytes(b"PAR1 and then nothing")
     with pytest.raises(UserError, match="does not read as Parquet"):

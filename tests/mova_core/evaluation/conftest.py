@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from tiny_release import AUDIO_CHANNELS, TEXT_DIM, VIDEO_CHANNELS, tiny_checkpoint, tiny_codecs
+from tiny_release import AUDIO_CHANNELS, TEXT_DIM, VIDEO_CHANNELS, tiny_checkpoint, tiny_codecs, tiny_model_section
 
 from mova_core.codecs.arrays import encode_clip_arrays, video_tensor
 from mova_core.codecs.base import Codecs
@@ -177,6 +177,7 @@ def _config() -> Config:
     values = parse_config(preset_text("nano"), source="the nano preset").model_dump(mode="json")
     values["collections"] = ["demo"]
     values["media"] |= {"width": 32, "height": 32}
+    values["model"] = tiny_model_section(values["model"])
     size = {"height": 32, "width": 32}
     values["sample"]["sets"] = [
         {"name": "joint2", "phase": "joint2", "bridge": True, **size},

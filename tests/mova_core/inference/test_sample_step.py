@@ -206,3 +206,12 @@ def test_labels_keep_their_proportions() -> None:
     assert stratified(rows, 24, seed=1) == stratified(rows[::-1], 24, seed=1)
     assert stratified(rows, 24, seed=2) != stratified(rows, 24, seed=1)
     assert len(stratified(rows, 1000, seed=1)) == 100
+
+
+def test_an_edit_of_the_model_does_not_sample_the_older_shape_unnoticed(config: Config, sampled: Workspace) -> None:
+    values = config.model_dump(mode="json")
+    values["model"]["audio_dit"]["num_layers"] = 3
+    before = bytes_below(sampled.samples)
+    with pytest.raises(UserError, match=r"audio_dit\.num_layers is 2 in .* and 3 in params.*mova train --phase joint2"):
+        step.run(Config.model_validate(values), sampled)
+    assert bytes_below(sampled.samples) == before

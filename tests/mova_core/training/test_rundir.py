@@ -74,6 +74,17 @@ def test_a_checkpoint_without_its_mark_is_not_finished(tmp_path: Path) -> None:
     assert run.finished("b") is None
 
 
+def test_a_checkpoint_cut_short_is_not_finished(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_text(run.checkpoint / "video_dit" / "weights", "whole")
+    run.finish("a", {"steps": 3.0})
+    assert run.finished("a") is not None
+    write_text(run.checkpoint / "video_dit" / "weights", "who")
+    assert run.finished("a") is None
+    (run.checkpoint / "video_dit" / "weights").unlink()
+    assert run.finished("a") is None
+
+
 def test_a_damaged_mark_names_the_remedy(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     write_text(run.checkpoint / "model_index.json", "{}")

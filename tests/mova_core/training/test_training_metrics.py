@@ -22,7 +22,7 @@ def test_going_on_drops_the_lines_that_will_come_again(tmp_path: Path) -> None:
 
 def test_a_line_cut_short_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text(json.dumps(lines(1)[0]) + "\n" + '{"step": 2, "vid')
+    path.write_text(json.dumps(lines(1)[0]) + "\ngar{bage\n" + '{"step": 2, "vid')
     assert [line["step"] for line in read_metrics(path)] == [1]
 
 
