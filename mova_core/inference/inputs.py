@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -60,6 +61,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises `UserError` for a value that no model could use."""
+        for name in ("height", "width", "num_frames", "num_steps"):
+            if not isinstance(getattr(self, name), Integral):
+                raise UserError(f"{name} is {getattr(self, name)!r}", expected="a whole number", remedy="name one")
         for name, value, multiple, rest in (
             ("height", self.height, SIDE_MULTIPLE, 0),
             ("width", self.width, SIDE_MULTIPLE, 0),

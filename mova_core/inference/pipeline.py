@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -321,6 +321,9 @@ class MovaPipeline:
         UserError : for input that cannot work, before any of the work; if the model's numbers overflow.
         """
         self.check(clips, settings)
+        if output_type not in get_args(OutputType):
+            choices = ", ".join(get_args(OutputType))
+            raise UserError(f"output_type is {output_type!r}", expected=f"one of {choices}", remedy="choose one")
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", expected="at least 1", remedy="8 suits most machines")
         self.prepare(settings, min(batch_size, len(clips)), len(clips))

@@ -146,6 +146,10 @@ def test_the_sound_s_own_scale_changes_the_sound_of_one_step_alone(pipeline: Mov
     ("arguments", "message"),
     [
         ({"height": 40}, "height is 40; expected a multiple of 16"),
+        ({"num_frames": 9.0}, "num_frames is 9.0; expected a whole number"),
+        ({"num_inference_steps": 2.5}, "num_steps is 2.5; expected a whole number"),
+        ({"output_type": "film"}, "output_type is 'film'; expected one of np, pt, latent"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"num_frames": 10}, r"num_frames is 10; expected 4k\+1"),
         ({"frame_rate": -1.0}, "fps is -1.0"),
         ({"guidance_scale": float("inf")}, "text_guidance is inf"),
