@@ -40,9 +40,9 @@ class DacConfig:
     decoder_rates: tuple[int, ...]
     sample_rate: int
     continuous: bool
-    n_codebooks: int = 0
-    codebook_size: int = 0
-    codebook_dim: int | tuple[int, ...] = 0
+    n_codebooks: int = 9
+    codebook_size: int = 1024
+    codebook_dim: int | tuple[int, ...] = 8
 
     @property
     def hop(self) -> int:
