@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from kernels.cases import Case
-from kernels.launch import Launch, interpreting, recording
+from kernels.launch import Launch, assuming_capability, interpreting, recording
 from kernels.subject import Subject
 from kernels.subjects import SUBJECTS
 from kernels.tuning import forcing
@@ -33,6 +33,7 @@ TYPES = {
     torch.int32: "*i32",
     torch.int64: "*i64",
     torch.bool: "*i1",
+    torch.uint8: "*u8",
 }
 ALIGNMENT = 16
 """Bytes, and factors of integers, that Triton's launcher looks for and compiles a kernel of its own for."""
@@ -191,8 +192,10 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             if chosen.representative and not case.representative:
                 continue
-            for launch in launches(subject, case, candidates=chosen.candidates):
-                for capability in chosen.capability:
+            for capability in chosen.capability:
+                with assuming_capability(capability):
+                    written = list(launches(subject, case, candidates=chosen.candidates))
+                for launch in written:
                     if (key := (identity(launch), capability)) not in seen:
                         seen.add(key)
                         row = dataclasses.asdict(measure(operator, case.name, launch, capability))

@@ -98,6 +98,30 @@ def num_processors(device: torch.device) -> int:
     return PROCESSORS_ASSUMED if device.type == "meta" else PROCESSORS_INTERPRETED
 
 
+CAPABILITY_ASSUMED = 90
+_capabilities: list[int] = []
+
+
+def capability() -> int:
+    """Compute capability that configurations are chosen for, such as 90: the GPU's, or the one that is assumed."""
+    if _capabilities:
+        return _capabilities[-1]
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        return 10 * major + minor
+    return CAPABILITY_ASSUMED
+
+
+@contextlib.contextmanager
+def assuming_capability(value: int) -> Iterator[None]:
+    """Within, configurations are chosen for a GPU of that compute capability."""
+    _capabilities.append(value)
+    try:
+        yield
+    finally:
+        _capabilities.pop()
+
+
 def chunked(count: int) -> tuple[int, int]:
     """How `count` values lie in at most eight chunks, whose size is a power of two: (size, chunks)."""
     size = count & -count

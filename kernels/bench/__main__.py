@@ -80,7 +80,8 @@ def run(
         for row in measured:
             print(
                 f"{row.case} {row.pass_}: {row.ours_ms:.3f} ms, {row.ratio:.2f} x {row.best_torch}, "
-                f"{row.fraction_of_floor:.0%} of the floor, {row.gigabytes_per_second:.0f} GB/s",
+                f"{row.fraction_of_floor:.0%} of the floor, {row.gigabytes_per_second:.0f} GB/s, "
+                f"peak {row.peak_bytes / 2**20:.0f} MiB",
                 flush=True,
             )
     return rows, wrong

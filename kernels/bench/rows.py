@@ -28,7 +28,7 @@ class Row:
 
     Attributes
     ----------
-    case : "<operator>/<case>".
+    case : "<operator>/<case>", or the case's name where that begins with the operator's.
     ours_ms, ours_p20_ms, ours_p80_ms : device time of ours, median and spread.
     best_torch, best_torch_ms : the fastest contender and its median.
     ratio : best_torch_ms / ours_ms; above 1 ours is faster.
@@ -150,7 +150,7 @@ def _row(
     cost, dtype = subject.cost(case, which), str(case.dtype).removeprefix("torch.")
     floor_ms = ceilings.floor_ms(cost, dtype)
     return Row(
-        case=f"{case.operator}/{case.name}",
+        case=case.name if case.name.startswith(case.operator) else f"{case.operator}/{case.name}",
         operator=case.operator,
         dtype=dtype,
         pass_=which,

@@ -12,10 +12,11 @@ from __future__ import annotations
 import torch
 import triton
 
+from kernels.launch import capability
 from kernels.tuning import Config, Key, Tunable
 
-PROGRAMS_PER_PROCESSOR = 2
-"""Two programs share a multiprocessor, so that one loads while the other multiplies."""
+WARPS_PER_PROCESSOR = 8
+"""Warps of some 200 registers a thread that fit the 65,536 registers of a multiprocessor."""
 MOST_PARTS = 16
 """More parts than this cost more in joining than they win in balance."""
 WORTH_A_PART = 0.03
@@ -24,6 +25,11 @@ WORTH_A_PART = 0.03
 
 def _is_wide(key: Key) -> bool:
     return key[-1] == "float32"
+
+
+def _by_warp(key: Key) -> bool:
+    """Before 9.0, where products take their factors from registers, and tiles must be smaller."""
+    return key[3] == "warps"
 
 
 def _turns_queries(key: Key) -> bool:
@@ -38,18 +44,22 @@ def _forward(key: Key) -> tuple[Config, ...]:
     if _is_wide(key):
         return (_config(32, 32, 8, 1), _config(32, 32, 4, 1))
     if _turns_keys(key):
-        return (_config(64, 64, 8, 2), _config(64, 32, 8, 2))
+        return (_config(64, 64, 8, 2),)
     if _turns_queries(key):
+        return (_config(128, 64, 8, 2),)
+    if _by_warp(key):
         return (_config(128, 64, 8, 2), _config(64, 64, 8, 2))
-    return (_config(128, 64, 8, 3), _config(128, 64, 8, 2), _config(128, 32, 8, 3))
+    return (_config(128, 64, 8, 3), _config(128, 64, 8, 2), _config(64, 64, 8, 2), _config(64, 64, 4, 2))
 
 
 def _query_gradient(key: Key) -> tuple[Config, ...]:
     if _is_wide(key) or _turns_keys(key):
         return (_config(32, 32, 8, 1),)
     if _turns_queries(key):
-        return (_config(128, 32, 8, 2), _config(64, 32, 8, 2))
-    return (_config(128, 64, 8, 2), _config(128, 32, 8, 2), _config(64, 32, 4, 2))
+        return (_config(128, 32, 8, 2),)
+    if _by_warp(key):
+        return (_config(128, 32, 8, 2),)
+    return (_config(128, 64, 8, 2), _config(128, 32, 8, 2), _config(64, 64, 8, 2))
 
 
 def _key_gradient(key: Key) -> tuple[Config, ...]:
@@ -57,7 +67,9 @@ def _key_gradient(key: Key) -> tuple[Config, ...]:
         return (_config(16, 16, 4, 1),)
     if _turns_keys(key) or _turns_queries(key):
         return (_config(32, 32, 8, 2),)
-    return (_config(32, 64, 8, 2), _config(32, 64, 4, 2))
+    if _by_warp(key):
+        return (_config(32, 32, 8, 2), _config(64, 32, 8, 2))
+    return (_config(32, 64, 8, 2), _config(32, 64, 8, 3))
 
 
 def _rows(key: Key) -> tuple[Config, ...]:
@@ -65,7 +77,7 @@ def _rows(key: Key) -> tuple[Config, ...]:
 
 
 def _whole_rows(key: Key) -> tuple[Config, ...]:
-    return tuple(Config(num_warps=4, num_stages=2, BLOCK_ROWS=rows, BLOCK_COLUMNS=512) for rows in (4, 1, 8))
+    return (Config(num_warps=4, num_stages=2, BLOCK_ROWS=4, BLOCK_COLUMNS=512),)
 
 
 def _config(block_q: int, block_k: int, num_warps: int, num_stages: int) -> Config:
@@ -81,14 +93,25 @@ INVERSE_RMS = Tunable("bridge_attention.inverse_rms", _whole_rows)
 
 
 def key_of(x_blhd: torch.Tensor, on_load: str = "neither") -> Key:
-    """What a configuration depends on: heads, head_dim, what is normed on load, and dtype."""
-    return (x_blhd.shape[2], x_blhd.shape[3], on_load, str(x_blhd.dtype).removeprefix("torch."))
+    """What a configuration depends on: see `key`."""
+    return key(x_blhd.shape[2], x_blhd.shape[3], on_load, x_blhd.dtype)
+
+
+def key(heads: int, head_dim: int, on_load: str, dtype: torch.dtype) -> Key:
+    """Heads, head_dim, what is normed on load, whether the GPU multiplies by warp group (9.0 and later), and dtype."""
+    kind = "warp_groups" if capability() >= 90 else "warps"
+    return (heads, head_dim, on_load, kind, str(dtype).removeprefix("torch."))
 
 
 def depths(head_dim: int) -> dict[str, int]:
     """Constants that follow from head_dim: blocks of a whole head and of half of one, of at least 16 (a product's)."""
     whole = max(16, triton.next_power_of_2(head_dim))
     return {"HEAD_DIM": head_dim, "BLOCK_DIM": whole, "BLOCK_HALF": max(16, whole // 2)}
+
+
+def programs_per_processor(config: Config) -> int:
+    """How many programs run on a multiprocessor at once."""
+    return max(1, WARPS_PER_PROCESSOR // config.num_warps)
 
 
 def number_of_parts(num_tiles: int, most_parts: int, num_programs: int) -> int:

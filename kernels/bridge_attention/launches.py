@@ -105,7 +105,7 @@ def forward(
     samples, queries, heads, _ = q.shape
     config = configurations.FORWARD.configuration(inputs.key(), device)
     tiles = _tiles(q, config.blocks["BLOCK_Q"])
-    parts = num_parts or _parts(tiles, inputs.k.shape[1], config.blocks["BLOCK_K"], device)
+    parts = num_parts or _parts(tiles, inputs.k.shape[1], "BLOCK_K", config, device)
     out = allocate(q.shape, out_dtype, device)
     attended = allocate(q.shape, out_dtype, device) if keep_attended else None
     lse = allocate((samples, heads, queries), torch.float32, device)
@@ -189,7 +189,7 @@ def _query_gradient(inputs: Inputs, common: dict[str, Any], num_parts: int | Non
     q, device = inputs.q, inputs.q.device
     config = configurations.QUERY_GRADIENT.configuration(inputs.key(), device)
     tiles = _tiles(q, config.blocks["BLOCK_Q"])
-    parts = num_parts or _parts(tiles, inputs.k.shape[1], config.blocks["BLOCK_K"], device)
+    parts = num_parts or _parts(tiles, inputs.k.shape[1], "BLOCK_K", config, device)
     gradient = allocate((parts, *q.shape), q.dtype if parts == 1 else torch.float32, device)
     _start(
         query_gradient_kernel, tiles * parts, config, device, inputs.arguments(),
@@ -202,7 +202,7 @@ def _key_gradient(inputs: Inputs, common: dict[str, Any], num_parts: int | None)
     k, device = inputs.k, inputs.k.device
     config = configurations.KEY_GRADIENT.configuration(inputs.key(), device)
     tiles = _tiles(k, config.blocks["BLOCK_K"])
-    parts = num_parts or _parts(tiles, inputs.q.shape[1], config.blocks["BLOCK_Q"], device)
+    parts = num_parts or _parts(tiles, inputs.q.shape[1], "BLOCK_Q", config, device)
     dtype = k.dtype if parts == 1 else torch.float32
     k_gradient, v_gradient = (allocate((parts, *k.shape), dtype, device) for _ in range(2))
     _start(
@@ -217,19 +217,20 @@ def _tiles(x_blhd: torch.Tensor, block: int) -> int:
     return math.ceil(length / block) * samples * heads
 
 
-def _parts(num_tiles: int, length: int, block: int, device: torch.device) -> int:
-    return configurations.number_of_parts(num_tiles, math.ceil(length / block), _programs(device))
+def _parts(num_tiles: int, length: int, block: str, config: Config, device: torch.device) -> int:
+    most = math.ceil(length / config.blocks[block])
+    return configurations.number_of_parts(num_tiles, most, _programs(config, device))
 
 
-def _programs(device: torch.device) -> int:
-    return num_processors(device) * configurations.PROGRAMS_PER_PROCESSOR
+def _programs(config: Config, device: torch.device) -> int:
+    return num_processors(device) * configurations.programs_per_processor(config)
 
 
 def _start(
     kernel: Any, num_tiles: int, config: Config, device: torch.device, arguments: dict[str, Any], **others: Any
 ) -> None:
     """One program for every tile, but no more than run at once: each then works through several."""
-    launch(kernel, (max(1, min(num_tiles, _programs(device))),), config, **arguments, **others)
+    launch(kernel, (max(1, min(num_tiles, _programs(config, device))),), config, **arguments, **others)
 
 
 def _joined(gradient_parts: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

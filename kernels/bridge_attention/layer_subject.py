@@ -34,16 +34,7 @@ class BridgeLayer(Subject[BridgeLayerShape]):
 
     operator = "bridge_layer"
     cases = BRIDGE_LAYER
-    tunables = (
-        configurations.FORWARD,
-        configurations.QUERY_GRADIENT,
-        configurations.KEY_GRADIENT,
-        configurations.MERGE,
-        configurations.DELTA,
-        configurations.INVERSE_RMS,
-        norm_operator.FORWARD,
-        norm_operator.BACKWARD,
-    )
+    tunables = ()  # it is made of operators that are tuned as their own subjects
 
     def inputs(self, case: LayerCase, device: torch.device, generator: torch.Generator | None) -> Inputs:
         shape, half = case.shape, case.shape.head_dim // 2
@@ -88,7 +79,7 @@ class BridgeLayer(Subject[BridgeLayerShape]):
 
     def key(self, case: LayerCase) -> Key:
         shape = case.shape
-        return shape.video_heads, shape.head_dim, shape.norm_on_load[0], str(case.dtype).removeprefix("torch.")
+        return configurations.key(shape.video_heads, shape.head_dim, shape.norm_on_load[0], case.dtype)
 
     def tolerances(self, case: LayerCase) -> Mapping[str, Tolerance]:
         """As one attention, on queries and keys that were rounded after their rotation; then the norm's gradient.

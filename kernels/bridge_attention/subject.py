@@ -75,7 +75,7 @@ class BridgeAttention(Subject[BridgeAttentionShape]):
 
     def key(self, case: AttentionCase) -> Key:
         shape = case.shape
-        return shape.num_heads, shape.head_dim, "neither", str(case.dtype).removeprefix("torch.")
+        return configurations.key(shape.num_heads, shape.head_dim, "neither", case.dtype)
 
     def tolerances(self, case: AttentionCase) -> Mapping[str, Tolerance]:
         """Probabilities and results are rounded; gradients of scores too, and they contain the rounded output.
