@@ -22,6 +22,7 @@ from mova_core.inference.prompt_lines import Planned
 from mova_core.inference.saving import Record
 
 MANIFEST_FILE = "manifest.jsonl"
+LOCK_FILE = ".lock"  # held by the run that fills the folder
 NUM_NAMED = 3
 
 

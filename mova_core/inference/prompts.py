@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova_core.errors import UserError
+from mova_core.files import locked
 from mova_core.inference.identity import identify
 from mova_core.inference.inputs import Settings
-from mova_core.inference.prompt_folder import Made, PromptFolder, Wanted
+from mova_core.inference.prompt_folder import LOCK_FILE, Made, PromptFolder, Wanted
 from mova_core.inference.prompt_lines import read_prompts
 from mova_core.inference.refinement.record import Refinement, Refiner
-from mova_core.inference.running import RunOptions, choose_machine, load, make_clips, watcher
+from mova_core.inference.running import Machine, RunOptions, choose_machine, load, make_clips, watcher
 from mova_core.inference.saving import check_folder, preview_path, record_of, refined_record, save_clip
-from mova_core.inference.source import find_source
+from mova_core.inference.source import Source, find_source
 from mova_core.progress import ticking
 from mova_core.workspace import Workspace
 
@@ -64,14 +65,27 @@ def sample_prompts(
         Wanted(item, {**record_of(item.request, item.settings, identity, machine.dtype_name), **refined_by})
         for item in planned
     ]
-    folder = PromptFolder(out)
+    with locked(out / LOCK_FILE, "mova sample"):
+        return _fill(PromptFolder(out), wanted, source, machine, options, refiner, batch_size, replace)
+
+
+def _fill(
+    folder: PromptFolder,
+    wanted: Sequence[Wanted],
+    source: Source,
+    machine: Machine,
+    options: RunOptions,
+    refiner: Refiner | None,
+    batch_size: int,
+    replace: bool,
+) -> str:
     pending = {item.id for item in folder.begin(wanted, replace)}
     batches = [batch for batch in batches_of(wanted, batch_size) if pending & {item.id for item in batch}]
     if not batches:
-        return f"{out} has all {len(wanted)} clips: nothing to do"
+        return f"{folder.path} has all {len(wanted)} clips: nothing to do"
     started = time.monotonic()
     pipeline = load(source, machine)
-    order = [item.request.id for item in planned]
+    order = [item.id for item in wanted]
     with ticking("denoise", sum(map(_num_steps, batches))) as tick:
         for batch in batches:
             folder.add(_make(batch, folder, pipeline, options, refiner, tick), order)

@@ -19,6 +19,7 @@ from tiny_workspace import tiny_config
 
 from mova_core.cli import main
 from mova_core.data.media import read_clip
+from mova_core.files import locked
 from mova_core.inference import prompts as prompts_module
 from mova_core.inference.defaults import defaults_of
 from mova_core.inference.identity import identify
@@ -74,7 +75,7 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.name[0] != "."}
 
 
 def test_every_line_becomes_a_clip_and_a_row(release: Path, prompts: Path, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_killed_process_loses_at_most_the_batch_in_hand(release: Path, prompts
     for row in kept:
         assert row["sha256"] == hashlib.sha256((killed / row["file"]).read_bytes()).hexdigest()
     assert main(words(release, prompts, killed, "--steps", "20", "--batch-size", "1")) == 0
-    assert {path.name: path.read_bytes() for path in killed.iterdir() if path.name[0] != "."} == contents(whole)
+    assert contents(killed) == contents(whole)
 
 
 def test_changed_settings_are_noticed_and_replaced_only_when_told(
@@ -221,6 +222,14 @@ def test_every_bad_line_is_named_before_any_work(
         assert message in line
     assert last.startswith(f"mova: {len(bad)} of the lines")
     assert not out.exists()
+
+
+def test_two_runs_do_not_fill_one_folder_at_once(
+    release: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(tmp_path / "clips" / ".lock", "mova sample"):
+        assert main(words(release, prompts, tmp_path / "clips")) == 2
+    assert "another mova sample is running" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
