@@ -5,7 +5,9 @@ The command line, dvc.yaml and the Dagster assets are held to this table by a te
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -161,6 +163,7 @@ def run_step(step: Step, config: Config, workspace: Workspace, collection: str |
     ------
     UserError : if `collection` is given to a step that runs once for all, or missing for one that needs it; and
         whatever the step itself raises.
+    OSError : if an output cannot be written, before any work.
     """
     if step.per_collection != (collection is not None):
         raise UserError(
@@ -169,6 +172,8 @@ def run_step(step: Step, config: Config, workspace: Workspace, collection: str |
             remedy=f"run `mova {step.verb} --help`",
         )
     scope = {**step.arguments, **({"collection": collection} if collection is not None else {})}
+    for folder in (workspace.reports, *output_paths(step, workspace, collection)):
+        _check_writable(folder)
     started = time.monotonic()
     report = _function(step)(config, workspace, **scope).timed(time.monotonic() - started)
     path = report_path(step, workspace, collection)
@@ -186,6 +191,15 @@ def report_path(step: Step, workspace: Workspace, collection: str | None = None)
 def output_paths(step: Step, workspace: Workspace, collection: str | None = None) -> list[Path]:
     """The folders that a step writes."""
     return [workspace.root / output.format(collection=collection) for output in step.outputs]
+
+
+def _check_writable(folder: Path) -> None:
+    """Asks the folder, or of those above it the first that is there."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
 
 
 def _function(step: Step) -> Callable[..., StageReport]:

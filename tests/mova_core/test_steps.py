@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,20 @@ def test_a_wrong_scope_is_refused_before_anything_runs(tmp_path: Path, calls: li
     with pytest.raises(UserError, match="expected none"):
         run_step(step_named("encode"), CONFIG, Workspace(tmp_path), "demo")
     assert calls == []
+
+
+def test_a_closed_output_folder_is_refused_before_anything_runs(
+    tmp_path: Path, calls: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.samples.mkdir(parents=True)
+    asked = os.access  # root may write everywhere, so the folder is closed by name
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != workspace.samples and asked(path, mode))
+    with pytest.raises(OSError, match="Permission denied") as caught:
+        run_step(step_named("sample"), CONFIG, workspace)
+    assert str(caught.value.filename) == str(workspace.samples)
+    assert calls == []
+    run_step(step_named("caption"), CONFIG, workspace, "demo")
 
 
 def test_outputs_name_the_collection() -> None:
