@@ -180,6 +180,10 @@ def _load(model_class: str, model_folder: Path, tokenizer_folder: Path) -> tuple
         elif alias in weights:
             weights[name] = weights[alias]
     fill(model, weights, model_folder)
+    for alias, name in model.all_tied_weights_keys.items():
+        owner, _, attribute = alias.rpartition(".")
+        # One parameter again, so that a device holds it once.
+        setattr(model.get_submodule(owner), attribute, model.get_parameter(name))
     return model, tokenizer
 
 
