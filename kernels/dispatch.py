@@ -6,6 +6,7 @@ reference). A request for `triton` that cannot be met raises; only `auto` may se
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 from typing import Literal, get_args
@@ -74,7 +75,7 @@ def _decide(operator: str, request: Request, device_type: str, dtype: torch.dtyp
 def _obstacle_to_triton(operator: str, device_type: str, dtype: torch.dtype) -> str | None:
     if operator not in BUILT_IN_TRITON:
         return "its Triton kernel is not built yet"
-    if importlib.util.find_spec("triton") is None:
+    if not _has_triton():
         return "the package triton is not installed"
     if dtype not in DTYPES:
         return f"its Triton kernel takes {', '.join(str(known) for known in DTYPES)}, not {dtype}"
@@ -86,3 +87,9 @@ def _obstacle_to_triton(operator: str, device_type: str, dtype: torch.dtype) -> 
     if device_type == "cpu" and interpreting():
         return None
     return f"Triton kernels need a GPU and the tensors are on {device_type}"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Looked up once: the search takes 0.1 ms, as long as a small operator on the CPU."""
+    return importlib.util.find_spec("triton") is not None
