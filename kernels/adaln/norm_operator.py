@@ -37,7 +37,11 @@ def _(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> 
 def modulated_norm_backward_op(
     grad_y: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of `x`, shift and scale; the latter two in the dtype of `scale`."""
+    """Gradients of `x`, shift and scale; the latter two in the dtype of `scale`.
+
+    With a row a token, shift's is `grad_y` itself, and empty here: an operator must not return what it was given, and a
+    copy would be a pass over memory for nothing.
+    """
     return backward(grad_y, x, scale, eps)
 
 
@@ -45,7 +49,7 @@ def modulated_norm_backward_op(
 def _(
     grad_y: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.empty_like(x), scale.new_empty(scale.shape), scale.new_empty(scale.shape)
+    return torch.empty_like(x), scale.new_empty(0 if per_token(scale) else scale.shape), scale.new_empty(scale.shape)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -56,6 +60,8 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
 
 def _differentiate(ctx: Any, grad_y: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     grad_x, grad_shift, grad_scale = modulated_norm_backward_op(grad_y.contiguous(), *ctx.saved_tensors, ctx.eps)
+    if per_token(grad_scale):
+        grad_shift = grad_y
     return grad_x, grad_shift.to(ctx.shift_dtype), grad_scale, None
 
 
@@ -98,7 +104,7 @@ def backward(
     grad_x = allocate(x.shape, x.dtype, x.device)
     rows, dtype = (scale.shape, scale.dtype) if by_token else ((batch, programs, width), torch.float32)
     grad_scale = allocate(rows, dtype, x.device)
-    grad_shift = grad_y.to(dtype, copy=True) if by_token else allocate(rows, dtype, x.device)
+    grad_shift = x.new_empty(0, dtype=dtype) if by_token else allocate(rows, dtype, x.device)
     launch(
         modulated_norm_backward,
         (programs, batch),
@@ -107,7 +113,7 @@ def backward(
         scale_ptr=scale,
         grad_y_ptr=grad_y,
         grad_x_ptr=grad_x,
-        grad_shift_ptr=grad_shift,
+        grad_shift_ptr=None if by_token else grad_shift,
         grad_scale_ptr=grad_scale,
         length=x.shape[1],
         **strides("scale", scale),

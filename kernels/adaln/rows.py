@@ -74,7 +74,7 @@ def check(x_bld: torch.Tensor, **modulations: torch.Tensor) -> None:
     ------
     ValueError : naming both shapes, if one is not `[b or 1, l or 1, d]`.
     """
-    if x_bld.ndim != 3 or not x_bld.shape[1]:
+    if x_bld.ndim != 3 or not x_bld.shape[0] or not x_bld.shape[1]:
         raise ValueError(f"x is {tuple(x_bld.shape)}, expected tokens [sample, token, channel], at least one")
     batch, length, width = x_bld.shape
     for name, value in modulations.items():
