@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from kernels.bench.ceilings import Ceilings, measure_ceilings
 from kernels.bench.results import environment, write_json, write_table
 from kernels.bench.rows import Row, WrongResult, rows_of
 from kernels.bench.timing import CudaTimer, Timer
-from kernels.bench.tune import tune
+from kernels.bench.tune import plan, tune
 from kernels.cases import Case
 from kernels.dispatch import DTYPES
 from kernels.launch import interpreting
@@ -38,21 +38,36 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         print(f"kernels.bench: no case is named {', '.join(sorted(unknown))}; --list names them", file=sys.stderr)
         return 2
-    device = torch.device("cuda", torch.cuda.current_device())
-    timer = CudaTimer(device)
     cases = list(selected(chosen.kernel, chosen.case))
+    if not cases:
+        print("kernels.bench: no case of these kernels has these names; --list gives both", file=sys.stderr)
+        return 2
+    device = torch.device("cuda", torch.cuda.current_device())
+    timer, facts = CudaTimer(device), environment(device)
     if chosen.tune:
-        for subject, case in cases:
-            choices = tune(subject, case, timer, device)
-            keep(torch.cuda.get_device_name(device), choices)
-            print("\n".join(f"tuned {name}: {config.as_dict()}" for name, config in choices.items()), flush=True)
+        tune_all(cases, timer, device)
     ceilings = measure_ceilings(timer, device, DTYPES)
-    rows, wrong = run(cases, timer, ceilings, device)
-    if rows:
-        path = write_json(chosen.out, environment(device), ceilings, rows)
+
+    def save(rows: list[Row]) -> None:
+        path = write_json(chosen.out, facts, ceilings, rows)
         write_table(chosen.out / NOTE, json.loads(path.read_text(encoding="utf-8")))
-        print(f"written: {path} and the table in {chosen.out / NOTE}")
+
+    rows, wrong = run(cases, timer, ceilings, device, save)
+    if rows:
+        print(f"written: {chosen.out / NOTE}, and a JSON file beside it")
     return 1 if wrong else 0
+
+
+def tune_all(cases: list[tuple[Subject[Any], Case[Any]]], timer: Timer, device: torch.device) -> None:
+    """Keeps the winner of each entry as soon as it is known; one whose default fails is said and left alone."""
+    for name, (subject, case, tunable) in plan(cases).items():
+        try:
+            config = tune(subject, case, tunable, timer, device)
+        except WrongResult as error:
+            print(f"WRONG, not tuned: {error}", file=sys.stderr, flush=True)
+            continue
+        keep(torch.cuda.get_device_name(device), {name: config})
+        print(f"tuned {name} on {case.name}: {config.as_dict()}", flush=True)
 
 
 def selected(operators: list[str] | None, names: list[str] | None) -> Iterator[tuple[Subject[Any], Case[Any]]]:
@@ -64,9 +79,16 @@ def selected(operators: list[str] | None, names: list[str] | None) -> Iterator[t
 
 
 def run(
-    cases: list[tuple[Subject[Any], Case[Any]]], timer: Timer, ceilings: Ceilings, device: torch.device
+    cases: list[tuple[Subject[Any], Case[Any]]],
+    timer: Timer,
+    ceilings: Ceilings,
+    device: torch.device,
+    save: Callable[[list[Row]], None],
 ) -> tuple[list[Row], list[str]]:
-    """Rows of all cases, and what was wrong with those that have none; prints each as it is done."""
+    """Rows of all cases, and what was wrong with those that have none.
+
+    Each is printed as it is done, and all so far are saved, so that a run that is cut short keeps what it measured.
+    """
     rows: list[Row] = []
     wrong = []
     for subject, case in cases:
@@ -77,6 +99,7 @@ def run(
             print(f"WRONG, not timed: {error}", file=sys.stderr, flush=True)
             continue
         rows += measured
+        save(rows)
         for row in measured:
             print(
                 f"{row.case} {row.pass_}: {row.ours_ms:.3f} ms, {row.ratio:.2f} x {row.best_torch}, "

@@ -70,10 +70,13 @@ def check_results(subject: Subject[Any], case: Case[Any], device: torch.device) 
 
     Raises
     ------
-    WrongResult : if one is not allowed; the message names it.
+    WrongResult : if one is not allowed, or a kernel wrote outside of its outputs; the message names it.
     """
     generator = torch.Generator(device).manual_seed(SEED)
-    errors = compare(subject, case, subject.inputs(case, device, generator), generator)
+    try:
+        errors = compare(subject, case, subject.inputs(case, device, generator), generator)
+    except AssertionError as stray:
+        raise WrongResult(f"{case.operator}/{case.name}: {stray}") from stray
     wrong = [str(error) for error in errors if not error.holds]
     if wrong:
         raise WrongResult(f"{case.operator}/{case.name}: {'; '.join(wrong)}")

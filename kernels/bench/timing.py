@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -17,6 +18,10 @@ SECONDS_A_CALL = 2.0
 """Aimed at for all repeats of one call together."""
 L2_BYTES = 256 * 2**20
 """Written between repeats: more than the L2 cache of any GPU of compute capability 8.0 to 10.0."""
+
+CYCLES_A_MS = 2_000_000
+"""At about the highest clock of such a GPU; a slower one only waits longer."""
+LONGEST_LEAD_MS = 500.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +70,10 @@ def spread(times_ms: Sequence[float]) -> Spread:
 
 
 class CudaTimer:
-    """CUDA events around each call, all queued before any is waited for, so that launches do not count."""
+    """CUDA events around each call, queued behind a pause of the GPU, so that launches do not count.
+
+    Without the pause the GPU waits inside the events for a host that takes longer to start a kernel than it to run it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -74,7 +82,12 @@ class CudaTimer:
     def time_ms(self, call: Call, num_repeats: int) -> Sequence[float]:
         call()
         torch.cuda.synchronize(self._device)
+        begun = time.perf_counter()
+        call()
+        host_ms = 1000 * (time.perf_counter() - begun)
         pairs = [(_event(), _event()) for _ in range(num_repeats)]
+        lead_ms = min(1.5 * host_ms * num_repeats, LONGEST_LEAD_MS)
+        torch.cuda._sleep(int(lead_ms * CYCLES_A_MS))  # type: ignore[no-untyped-call]  # untyped in PyTorch
         for begin, end in pairs:
             self._cache.zero_()
             begin.record()

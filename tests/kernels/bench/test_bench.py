@@ -14,8 +14,8 @@ from kernels.bench import __main__ as command
 from kernels.bench.ceilings import Ceilings, measure_ceilings
 from kernels.bench.results import write_json, write_table
 from kernels.bench.rows import Row, WrongResult, rows_of
-from kernels.bench.timing import Call, measure, spread
-from kernels.bench.tune import tune
+from kernels.bench.timing import Call, CudaTimer, measure, spread
+from kernels.bench.tune import plan, tune
 from kernels.cases import AdaLNShape, Case
 from kernels.subject import Cost, Function
 from kernels.testing import device_under_test
@@ -24,7 +24,13 @@ from kernels.tuning import Config, Tunable, _kept, entry, keep
 DEVICE = device_under_test()
 CASE = Case("modulated_norm", "two_samples_float32", AdaLNShape(2, 5, 8), torch.float32, small=True)
 CEILINGS = Ceilings(bytes_per_second=1e9, flops_per_second={"float32": 1e12})
-FACTS = {"device": "NVIDIA H200", "driver": "570.1", "torch": "2.13.0", "triton": "3.7.1", "commit": "0" * 40}
+FACTS = {
+    "device": "NVIDIA H200",
+    "driver": "570.1",
+    "torch": "2.13.0",
+    "triton": "3.7.1",
+    "commit": "0" * 40 + "-dirty",
+}
 
 
 class MadeUpTimer:
@@ -100,8 +106,11 @@ def test_a_wrong_kernel_gets_no_speed() -> None:
 
 
 def test_a_wrong_kernel_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    measured, wrong = command.run([(Wrong(), CASE), (Subject(), CASE)], MadeUpTimer(1.0), CEILINGS, DEVICE)
-    assert len(measured) == 2
+    saved: list[int] = []
+    cases = [(Wrong(), CASE), (Subject(), CASE), (Subject(), CASE)]
+    measured, wrong = command.run(cases, MadeUpTimer(1.0), CEILINGS, DEVICE, lambda rows: saved.append(len(rows)))
+    assert len(measured) == 4
+    assert saved == [2, 4], "a run that is cut short keeps what it measured"
     assert len(wrong) == 1
     assert "WRONG, not timed: modulated_norm" in capsys.readouterr().err
 
@@ -152,6 +161,7 @@ def test_results_carry_what_they_depend_on_and_the_table_follows_them(tmp_path: 
         "peak_bytes",
     } <= set(document["rows"][0])
     text = note.read_text(encoding="utf-8")
+    assert f"commit {'0' * 12}-dirty." in text
     assert text.startswith("# Kernels\n\nWhat was learnt.\n")
     assert text.count("| modulated_norm/two_samples_float32 | forward |") == 1
     assert "| 2.000 (2.000-2.000) | other | 5.000 | 2.50 |" in text
@@ -161,14 +171,43 @@ def test_results_carry_what_they_depend_on_and_the_table_follows_them(tmp_path: 
 
 
 def test_tuning_keeps_a_candidate_only_if_it_is_clearly_faster() -> None:
-    """Forward: 1.0, then 0.99 six times over: noise. Backward: 3.0, then 2.0."""
-    chosen = tune(Subject(), CASE, MadeUpTimer(1.0, *(0.99,) * 5, 3.0, 2.0), DEVICE)
-    key = Subject().key(CASE)
-    forward, backward = Subject.tunables
-    assert chosen == {
-        entry(forward.name, key): forward.candidates(key)[0],
-        entry(backward.name, key): backward.candidates(key)[1],
-    }
+    """1.0, then 0.99 for the others: noise. 3.0, then 2.0."""
+    subject, (forward, backward) = Subject(), Subject.tunables
+    key = subject.key(CASE)
+    assert tune(subject, CASE, forward, MadeUpTimer(1.0, 0.99), DEVICE) == forward.candidates(key)[0]
+    assert tune(subject, CASE, backward, MadeUpTimer(3.0, 2.0), DEVICE) == backward.candidates(key)[1]
+
+
+def test_tuning_leaves_out_a_candidate_that_does_not_start(capsys: pytest.CaptureFixture[str]) -> None:
+    right, refused = Config(num_warps=4, TOKENS=1, STAGES=1), Config(num_warps=4, TOKENS=1, STAGES=2)
+
+    class Refusing(Subject):
+        def ours(self, case: Case[AdaLNShape]) -> Function:
+            run = super().ours(case)
+
+            def start(inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+                if tunable.configuration(self.key(case), DEVICE) == refused:
+                    raise RuntimeError("out of resource: shared memory")
+                return run(inputs)
+
+            return start
+
+    name = Subject.tunables[0].name
+    tunable = Tunable(name, lambda key: (right, refused))
+    assert tune(Refusing(), CASE, tunable, MadeUpTimer(1.0, 0.1), DEVICE) == right
+    assert f"left out: {name}" in capsys.readouterr().err
+    tunable = Tunable(name, lambda key: (refused, right))
+    with pytest.raises(RuntimeError, match="out of resource"):
+        tune(Refusing(), CASE, tunable, MadeUpTimer(1.0), DEVICE)
+
+
+def test_the_longest_case_of_a_width_decides_its_configuration() -> None:
+    planned = plan(command.selected(None, None))
+    decided = {name: case.name for name, (_, case, _) in planned.items()}
+    assert "720p" in decided["norm_rotate.forward 5120 bfloat16"]
+    assert "720p" in decided["norm_rotate.backward 1536 bfloat16"], "not the 403 audio tokens"
+    assert decided["modulated_norm.backward 5120 bfloat16 sample"] == "tower_video_720p"
+    assert all(name.split()[1] in ("5120", "1536") for name in planned if name.startswith("norm_rotate."))
 
 
 def test_kept_configurations_are_those_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,9 +227,51 @@ def test_kept_configurations_are_those_of_the_device(tmp_path: Path, monkeypatch
     _kept.cache_clear()
 
 
-def test_without_a_gpu_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("interpreted", ["0", "1"])
+def test_without_a_gpu_the_command_says_so(
+    interpreted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", interpreted)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert command.main([]) == 2
     assert "expected a GPU" in capsys.readouterr().err
+
+
+def test_a_case_of_another_kernel_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert command.main(["--kernel", "gated_residual", "--case", "bridge_video_360p"]) == 2
+    assert command.main(["--case", "two_samples_float32"]) == 2, "a case for the interpreter"
+    assert "no case of these kernels has these names" in capsys.readouterr().err
+
+
+class Event:
+    """A CUDA event that says when it was queued."""
+
+    def __init__(self, queue: list[str]) -> None:
+        self.queue = queue
+
+    def record(self) -> None:
+        self.queue.append("event")
+
+    def elapsed_time(self, _: Event) -> float:
+        return 3.0
+
+
+def test_a_cold_cache_and_a_pause_come_before_every_timed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that is not there: the order in which things are queued."""
+    queue: list[str] = []
+    monkeypatch.setattr("kernels.bench.timing.L2_BYTES", 8)
+    monkeypatch.setattr("kernels.bench.timing._event", lambda: Event(queue))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: queue.append("wait"))
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: queue.append("pause" if cycles > 0 else "no pause"))
+    timer = CudaTimer(torch.device("cpu"))
+    monkeypatch.setattr(timer._cache, "zero_", lambda: queue.append("flush"))
+    assert timer.time_ms(lambda: queue.append("call"), 2) == [3.0, 3.0]
+    timed = ["flush", "event", "call", "event"]
+    assert queue == ["call", "wait", "call", "pause", *timed, *timed, "wait"]
 
 
 def test_cases_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
