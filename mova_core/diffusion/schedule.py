@@ -14,7 +14,7 @@ import torch
 from mova_core.diffusion.flow import NUM_TRAIN_TIMESTEPS, shifted
 
 SIGMA_MIN = 0.003 / 1.002
-"""Where the unshifted grid ends, as in the release."""
+"""Where the unshifted grid ends by default, as in the release."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def paired_schedule(
     audio_shift: float,
     strength: float = 1.0,
     extra_one_step: bool = True,
+    sigma_min: float = SIGMA_MIN,
 ) -> PairedSchedule:
     """The release's schedule, exactly.
 
@@ -62,7 +63,8 @@ def paired_schedule(
     num_steps : model evaluations of a first-order solver without guidance.
     video_shift, audio_shift : each modality's shift of one common u.
     strength : where to begin, from 0 (nearly clean) to 1 (noise).
-    extra_one_step : whether u stops one step before `SIGMA_MIN` (the release's checkpoints) or at it; either way the
+    sigma_min : where the unshifted grid ends.
+    extra_one_step : whether u stops one step before `sigma_min` (the release's checkpoints) or at it; either way the
         last step goes to 0.
 
     Raises
@@ -71,15 +73,15 @@ def paired_schedule(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}, expected at least 1")
-    u = _unshifted_grid(num_steps, strength, extra_one_step)
+    u = _unshifted_grid(num_steps, strength, extra_one_step, sigma_min)
     pairs = zip(shifted(u, video_shift).tolist(), shifted(u, audio_shift).tolist(), strict=True)
     points = [Point(video, audio, video * NUM_TRAIN_TIMESTEPS, audio * NUM_TRAIN_TIMESTEPS) for video, audio in pairs]
     return PairedSchedule((*points, Point(0.0, 0.0, 0.0, 0.0)))
 
 
-def training_grid(shift: float, extra_one_step: bool = True) -> torch.Tensor:
+def training_grid(shift: float, extra_one_step: bool = True, sigma_min: float = SIGMA_MIN) -> torch.Tensor:
     """The 1000 noise levels, descending, that the release trains on and rounds its solver to; float64."""
-    return shifted(_unshifted_grid(NUM_TRAIN_TIMESTEPS, 1.0, extra_one_step), shift)
+    return shifted(_unshifted_grid(NUM_TRAIN_TIMESTEPS, 1.0, extra_one_step, sigma_min), shift)
 
 
 def snapped_as_released(schedule: PairedSchedule, grid: torch.Tensor) -> PairedSchedule:
@@ -95,8 +97,8 @@ def snapped_as_released(schedule: PairedSchedule, grid: torch.Tensor) -> PairedS
     return PairedSchedule((*snapped, schedule.points[-1]))
 
 
-def _unshifted_grid(num: int, strength: float, extra_one_step: bool) -> torch.Tensor:
-    start = SIGMA_MIN + (1.0 - SIGMA_MIN) * strength
+def _unshifted_grid(num: int, strength: float, extra_one_step: bool, sigma_min: float) -> torch.Tensor:
+    start = sigma_min + (1.0 - sigma_min) * strength
     if extra_one_step:
-        return torch.linspace(start, SIGMA_MIN, num + 1, dtype=torch.float64)[:-1]
-    return torch.linspace(start, SIGMA_MIN, num, dtype=torch.float64)
+        return torch.linspace(start, sigma_min, num + 1, dtype=torch.float64)[:-1]
+    return torch.linspace(start, sigma_min, num, dtype=torch.float64)

@@ -19,6 +19,15 @@ from mova_core.errors import UserError
 from mova_core.files import write_text
 
 SCHEDULER_FILE = "scheduler/scheduler_config.json"
+FIXED: dict[str, object] = {
+    "exponential_shift": False,
+    "inverse_timesteps": False,
+    "num_train_timesteps": NUM_TRAIN_TIMESTEPS,
+    "reverse_sigmas": False,
+    "shift_terminal": None,
+    "sigma_max": 1.0,
+}
+"""Options of the family's scheduler at the values that MOVA has; a file that says otherwise is refused."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,14 @@ class Scheduler:
     video_shift, audio_shift : positive; above 1, more of the path lies near noise.
     num_given_frames : latent frames at the start that training left out of the loss since they are given; sampling puts
         them back after each step. 0 in the release, whose model predicts them too.
-    extra_one_step : see `mova_core.diffusion.schedule.paired_schedule`.
+    extra_one_step, sigma_min : see `mova_core.diffusion.schedule.paired_schedule`.
     """
 
     video_shift: float
     audio_shift: float
     num_given_frames: int = 0
     extra_one_step: bool = True
+    sigma_min: float = SIGMA_MIN
 
     def schedule(
         self,
@@ -59,8 +69,11 @@ class Scheduler:
             video_shift=self.video_shift if video_shift is None else video_shift,
             audio_shift=self.audio_shift if audio_shift is None else audio_shift,
             extra_one_step=self.extra_one_step,
+            sigma_min=self.sigma_min,
         )
-        return snapped_as_released(exact, training_grid(self.video_shift, self.extra_one_step)) if compat else exact
+        if not compat:
+            return exact
+        return snapped_as_released(exact, training_grid(self.video_shift, self.extra_one_step, self.sigma_min))
 
     def save(self, folder: Path) -> None:
         """Writes the file, with the entries that readers of the release look for, and both shifts."""
@@ -73,7 +86,7 @@ class Scheduler:
             "audio_shift": self.audio_shift,
             "num_given_frames": self.num_given_frames,
             "sigma_max": 1.0,
-            "sigma_min": SIGMA_MIN,
+            "sigma_min": self.sigma_min,
         }
         write_text(folder / SCHEDULER_FILE, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
@@ -83,7 +96,8 @@ class Scheduler:
 
         Raises
         ------
-        UserError : if it is absent, is not JSON, or holds a shift that is no positive number.
+        UserError : if it is absent, is not JSON, holds a shift that is no positive number or a sigma_min outside
+            [0, 1), or asks for a schedule of another kind.
         """
         path = folder / SCHEDULER_FILE
         try:
@@ -99,9 +113,22 @@ class Scheduler:
         for value in (video_shift, audio_shift):
             if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
                 raise UserError(f"{path} holds shift {value!r}", expected="a positive number", remedy="mend the file")
+        sigma_min = entries.get("sigma_min", SIGMA_MIN)
+        if not isinstance(sigma_min, int | float) or not 0 <= sigma_min < 1:
+            raise UserError(
+                f"{path} holds sigma_min {sigma_min!r}", expected="a number from 0, below 1", remedy="mend the file"
+            )
+        for name, value in FIXED.items():
+            if entries.get(name, value) != value:
+                raise UserError(
+                    f"{path} holds {name} {entries[name]!r}",
+                    expected=f"{value!r}, as MOVA has it",
+                    remedy="use a checkpoint of the MOVA family",
+                )
         return Scheduler(
             video_shift=float(video_shift),
             audio_shift=float(audio_shift),
             num_given_frames=int(entries.get("num_given_frames", 0)),
             extra_one_step=bool(entries.get("extra_one_step", False)),
+            sigma_min=float(sigma_min),
         )

@@ -22,7 +22,14 @@ from parity_recordings import (
 
 from mova_core.diffusion.flow import Pair, noised
 from mova_core.diffusion.guidance import Guidance, guided_velocity
-from mova_core.diffusion.schedule import PairedSchedule, Point, paired_schedule, snapped_as_released, training_grid
+from mova_core.diffusion.schedule import (
+    SIGMA_MIN,
+    PairedSchedule,
+    Point,
+    paired_schedule,
+    snapped_as_released,
+    training_grid,
+)
 from mova_core.diffusion.solvers import Euler, integrate
 from mova_core.inference.arguments import pictures_of
 from mova_core.inference.clip_inputs import ClipInputs
@@ -39,7 +46,7 @@ def check_schedules(case: Case, tensors: Tensors) -> None:
 
 def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
     """The recorded loss weights over timesteps are not checked: the report's loss has none, nor has the release's."""
-    extra = config.get("extra_one_step", False)
+    ends = {"extra_one_step": config.get("extra_one_step", False), "sigma_min": config.get("sigma_min", SIGMA_MIN)}
     overrides = config.get("set_kwargs", {})
     pair = config.get("pair", {})
     shift = overrides.get("shift", config["shift"])
@@ -48,7 +55,7 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
         video_shift=pair.get("visual_shift", shift),
         audio_shift=pair.get("audio_shift", shift),
         strength=overrides.get("denoising_strength", 1.0),
-        extra_one_step=extra,
+        **ends,
     )
     found = torch.tensor([[p.video_sigma, p.audio_sigma, p.video_timestep, p.audio_timestep] for p in schedule.points])
     assert_close(found[:-1, :2], tensors["pairs_sigmas"], SCHEDULE_TOLERANCE)
@@ -58,7 +65,7 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
         assert_close(found[:-1, 0], tensors["sigmas"], SCHEDULE_TOLERANCE)
         assert_close(found[:-1, 2], tensors["timesteps"], SCHEDULE_TOLERANCE)
 
-    grid = training_grid(config["shift"], extra)
+    grid = training_grid(config["shift"], **ends)
     assert_close(grid, tensors["train_sigmas"], SCHEDULE_TOLERANCE)
     assert_close(grid * 1000, tensors["train_timesteps"], SCHEDULE_TOLERANCE)
     assert_close(grid * 1000, tensors["training_timesteps"], SCHEDULE_TOLERANCE)
@@ -79,7 +86,7 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
         video_shift=shift,
         audio_shift=shift,
         strength=overrides.get("denoising_strength", 1.0),
-        extra_one_step=extra,
+        **ends,
     )
     start, end = single.points[config["steps"] // 2 : config["steps"] // 2 + 2]
     stepped, _ = Euler().advance(lambda latents, point: (v, v), (x, x), start, end)
@@ -95,15 +102,14 @@ def check_denoising(case: Case, tensors: Tensors) -> None:
     model = load_model(FOLDER / inputs["checkpoint"])
     scheduler = json.loads((FOLDER / inputs["checkpoint"] / "scheduler" / "scheduler_config.json").read_text())
     shifts = inputs["pair_postprocess"] or {"visual_shift": scheduler["shift"], "audio_shift": scheduler["shift"]}
+    ends = {"extra_one_step": scheduler["extra_one_step"], "sigma_min": scheduler["sigma_min"]}
     exact = paired_schedule(
         inputs["num_inference_steps"],
         video_shift=shifts["visual_shift"],
         audio_shift=shifts["audio_shift"],
-        extra_one_step=scheduler["extra_one_step"],
+        **ends,
     )
-    schedule: PairedSchedule = snapped_as_released(
-        exact, training_grid(scheduler["shift"], scheduler["extra_one_step"])
-    )
+    schedule: PairedSchedule = snapped_as_released(exact, training_grid(scheduler["shift"], **ends))
     prompt, empty = padded(tensors["prompt_embeds_valid"]), padded(tensors["negative_embeds_valid"])
     guidance = Guidance.both(inputs["cfg_scale"])
     experts: list[str] = []

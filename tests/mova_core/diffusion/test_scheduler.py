@@ -19,7 +19,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_scheduler_survives_the_disk(tmp_path: Path) -> None:
-    made = Scheduler(video_shift=2.0, audio_shift=3.5, num_given_frames=1, extra_one_step=False)
+    made = Scheduler(video_shift=2.0, audio_shift=3.5, num_given_frames=1, extra_one_step=False, sigma_min=0.0)
     made.save(tmp_path)
     assert Scheduler.load(tmp_path) == made
 
@@ -27,6 +27,11 @@ def test_a_scheduler_survives_the_disk(tmp_path: Path) -> None:
 def test_the_release_s_one_shift_serves_both_and_nothing_is_put_back(tmp_path: Path) -> None:
     released = {"_class_name": "FlowMatchPairScheduler", "shift": 5.0, "extra_one_step": True, "shift_terminal": None}
     assert Scheduler.load(written(tmp_path, json.dumps(released))) == Scheduler(5.0, 5.0, 0, True)
+
+
+def test_levels_end_where_the_checkpoint_says() -> None:
+    points = Scheduler(video_shift=1.0, audio_shift=1.0, extra_one_step=False, sigma_min=0.25).schedule(4).points
+    assert [point.video_sigma for point in points] == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
 
 
 def test_shifts_move_the_levels_of_their_own_modality() -> None:
@@ -45,6 +50,8 @@ def test_shifts_move_the_levels_of_their_own_modality() -> None:
         ("{}", "no readable noise schedule"),
         ('{"shift": 0}', "holds shift 0; expected a positive number"),
         ('{"shift": 5, "audio_shift": "much"}', "holds shift 'much'"),
+        ('{"shift": 5, "sigma_min": 1}', "holds sigma_min 1; expected a number from 0, below 1"),
+        ('{"shift": 5, "shift_terminal": 0.1}', "holds shift_terminal 0.1; expected None, as MOVA has it"),
     ],
 )
 def test_damage_is_one_line(tmp_path: Path, text: str, message: str) -> None:
