@@ -34,13 +34,16 @@ def prompts_of(prompt: str | Sequence[str], num_videos_per_prompt: int) -> list[
 
     Raises
     ------
-    UserError : if there is to be no video of a prompt.
+    UserError : if there is to be no video of a prompt, or a prompt is no text.
     """
     if num_videos_per_prompt < 1:
         raise UserError(
             f"num_videos_per_prompt is {num_videos_per_prompt}", expected="at least 1", remedy="leave it out for one"
         )
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    prompts: list[Any] = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
+    for each in prompts:
+        if not isinstance(each, str):
+            raise UserError(f"prompt is {each!r}", expected="a text, or a list of them", remedy="write it as text")
     return [each for each in prompts for _ in range(num_videos_per_prompt)]
 
 
@@ -78,7 +81,7 @@ def seeds_of(
 
     Raises
     ------
-    UserError : if both are given.
+    UserError : if both are given, or a seed is no whole number.
     """
     if seed is not None and generator is not None:
         raise UserError("both a seed and a generator are given", expected="one of them", remedy="leave one out")
@@ -86,9 +89,13 @@ def seeds_of(
         return _drawn(generator, num_clips)
     if seed is None:
         seed = secrets.randbelow(2**32)
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + index for index in range(num_clips)]
-    return [int(each) for each in seed]
+    one = not isinstance(seed, list | tuple | np.ndarray)
+    listed: list[Any] = [seed] if one else list(seed)  # type: ignore[arg-type]  # several of them
+    for each in listed:
+        if not isinstance(each, int | np.integer):
+            raise UserError(f"seed is {each!r}", expected="a whole number, or one a clip", remedy="name one")
+    seeds = [int(each) for each in listed]
+    return [seeds[0] + index for index in range(num_clips)] if one else seeds
 
 
 def _drawn(generator: torch.Generator | Sequence[torch.Generator], num_clips: int) -> list[int]:

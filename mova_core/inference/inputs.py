@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -77,22 +77,26 @@ class Settings:
             raise UserError(f"num_steps is {self.num_steps}", expected="at least 1", remedy="25 is a good start")
         for name in ("text_guidance", "bridge_guidance", "audio_text_guidance", "audio_bridge_guidance"):
             scale = getattr(self, name)
-            if scale is not None and not (math.isfinite(scale) and scale >= 0):
-                raise UserError(f"{name} is {scale}", expected="a number of at least 0", remedy="1 switches it off")
+            if scale is not None and not (_is_number(scale) and scale >= 0):
+                raise UserError(f"{name} is {scale!r}", expected="a number of at least 0", remedy="1 switches it off")
         for name in ("video_shift", "audio_shift"):
             shift = getattr(self, name)
-            if shift is not None and not (math.isfinite(shift) and shift > 0):
-                raise UserError(f"{name} is {shift}", expected="a positive number", remedy="leave it out")
+            if shift is not None and not (_is_number(shift) and shift > 0):
+                raise UserError(f"{name} is {shift!r}", expected="a positive number", remedy="leave it out")
         for name, choices in (("solver", get_args(SolverName)), ("text_only", get_args(TextOnly))):
             chosen = getattr(self, name)
             if chosen not in choices:
                 raise UserError(f"{name} is {chosen!r}", expected=f"one of {', '.join(choices)}", remedy="choose one")
-        if not math.isfinite(self.fps) or self.fps <= 0:
-            raise UserError(f"fps is {self.fps}", expected="a positive number", remedy="24 is what models train on")
+        if not _is_number(self.fps) or self.fps <= 0:
+            raise UserError(f"fps is {self.fps!r}", expected="a positive number", remedy="24 is what models train on")
 
     def num_samples(self, sample_rate_hz: int) -> int:
         """Audio samples of a clip: the duration of its frames, rounded to the nearest sample."""
         return round(self.num_frames / self.fps * sample_rate_hz)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def check_clips(prompts: Sequence[str], first_frames: Pixels | None, seeds: Sequence[int], settings: Settings) -> None:

@@ -114,7 +114,7 @@ class MovaPipeline:
         self,
         prompt: str | Sequence[str],
         image: Picture | Sequence[Picture] | None = None,
-        negative_prompt: str = "",
+        negative_prompt: str | None = None,
         *,
         height: int | None = None,
         width: int | None = None,
@@ -186,7 +186,7 @@ class MovaPipeline:
         clips = ClipInputs(
             prompts=prompts,
             seeds=seeds_of(seed, generator, len(prompts)),
-            negative_prompt=negative_prompt,
+            negative_prompt=negative_prompt or "",
             first_frames=pictures_of("image", image, len(prompts), settings),
             last_frames=pictures_of("last_image", last_image, len(prompts), settings),
             video=video if video is None or video.ndim != 4 else video[None],

@@ -55,6 +55,13 @@ def test_arguments_override_the_defaults(pipeline: MovaPipeline) -> None:
     assert (output.settings.num_steps, output.settings.text_guidance) == (1, 1.0)
 
 
+def test_no_negative_prompt_is_an_empty_one(pipeline: MovaPipeline) -> None:
+    guided = {"seed": 1, "guidance_scale": 3.0}
+    none, empty = (pipeline("a bell", negative_prompt=words, **guided) for words in (None, ""))  # type: ignore[arg-type]  # mixed types
+    assert np.array_equal(none.frames, empty.frames)
+    assert none.negative_prompt == ""
+
+
 def test_a_seed_reproduces_and_none_is_drawn_and_told(pipeline: MovaPipeline) -> None:
     drawn = pipeline("a lamp")
     assert same(pipeline("a lamp", seed=drawn.seeds), drawn)
@@ -156,7 +163,10 @@ def test_the_sound_s_own_scale_changes_the_sound_of_one_step_alone(pipeline: Mov
         ({"audio_bridge_guidance_scale": -2.0}, "audio_bridge_guidance is -2.0"),
         ({"audio_shift": 0.0}, "audio_shift is 0.0; expected a positive number"),
         ({"solver": "magic"}, "solver is 'magic'; expected one of euler, multistep"),
+        ({"guidance_scale": "3"}, "text_guidance is '3'; expected a number"),
         ({"prompt": ""}, "prompt 0 is empty"),
+        ({"prompt": None}, "prompt is None; expected a text"),
+        ({"seed": 1.5}, "seed is 1.5; expected a whole number"),
         ({"image": "nowhere.png"}, "no picture at nowhere.png"),
         ({"image": np.zeros((8, 8), np.uint8)}, r"image: uint8 of shape \(8, 8\)"),
         ({"image": [PICTURE, PICTURE]}, "image: 2 pictures for 1 clips"),
