@@ -103,7 +103,7 @@ def test_it_survives_the_disk_and_equal_fits_are_equal_bytes(
 def test_a_damaged_file_is_named(video_codec: NanoVideoCodec, tmp_path: Path) -> None:
     video_codec.save(tmp_path)
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(UserError, match=r"diffusion_pytorch_model\.safetensors does not load"):
+    with pytest.raises(UserError, match=r"diffusion_pytorch_model\.safetensors is not readable"):
         load_video_codec(tmp_path)
 
 

@@ -222,7 +222,7 @@ def test_a_source_is_on_one_side_and_the_share_is_of_time() -> None:
 
 
 def test_without_ingest_the_remedy_is_named(config: Config, workspace: Workspace) -> None:
-    with pytest.raises(UserError, match="run the step before"):
+    with pytest.raises(UserError, match="run `mova ingest`"):
         curate.run(config, workspace, "demo")
 
 
