@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from triton.errors import TritonError
 
 from kernels.bench.ceilings import Ceilings
 from kernels.bench.timing import Call, Spread, Timer, measure
@@ -19,7 +20,7 @@ SEED = 0
 
 
 class WrongResult(RuntimeError):
-    """A kernel's results are not the reference's: no speed is reported for it."""
+    """A kernel's results are not the reference's, or it gives none: no speed is reported for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +71,16 @@ def check_results(subject: Subject[Any], case: Case[Any], device: torch.device) 
 
     Raises
     ------
-    WrongResult : if one is not allowed, or a kernel wrote outside of its outputs; the message names it.
+    WrongResult : if one is not allowed, a kernel wrote outside of its outputs, or it does not start or fit into memory;
+        the message names it.
     """
     generator = torch.Generator(device).manual_seed(SEED)
     try:
         errors = compare(subject, case, subject.inputs(case, device, generator), generator)
     except AssertionError as stray:
         raise WrongResult(f"{case.operator}/{case.name}: {stray}") from stray
+    except (TritonError, torch.OutOfMemoryError) as refused:  # Triton's are no RuntimeError
+        raise WrongResult(f"{case.operator}/{case.name}: {type(refused).__name__}: {refused}") from refused
     wrong = [str(error) for error in errors if not error.holds]
     if wrong:
         raise WrongResult(f"{case.operator}/{case.name}: {'; '.join(wrong)}")
@@ -123,13 +127,15 @@ def _contend(
     contenders: Mapping[str, Function], inputs: Inputs, which: Pass, timer: Timer
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Medians by name. A contender that does not take the shape or the memory is out, and why is kept."""
-    torch.compiler.reset()  # or what was compiled for the case before makes this one's lengths dynamic
     medians: dict[str, float | None] = {}
     failures = {}
     for name, function in contenders.items():
+        # What was compiled before would make lengths dynamic; and contenders that share their code, each compiled with
+        # and without gradients, would pass the compiler's limit of eight, from where on they run as they are written.
+        torch.compiler.reset()
         try:
             medians[name] = measure(timer, timed_call(function, inputs, which)).median_ms
-        except (RuntimeError, ValueError, NotImplementedError) as error:  # out of memory is a RuntimeError
+        except (RuntimeError, ValueError, NotImplementedError, TritonError) as error:  # out of memory: RuntimeError
             medians[name] = None
             failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"[:200]
     return medians, failures

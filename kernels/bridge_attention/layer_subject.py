@@ -97,7 +97,10 @@ class BridgeLayer(Subject[BridgeLayerShape]):
 
     def contenders(self, case: LayerCase) -> Mapping[str, Function]:
         """Norms, rotations, scale and residual compiled around each of PyTorch's attentions."""
-        found = {name: torch.compile(_composition(case.shape, attention)) for name, attention in attentions().items()}
+        found = {
+            name: torch.compile(_composition(case.shape, attention), dynamic=False)
+            for name, attention in attentions().items()
+        }
         return {**super().contenders(case), **found}
 
 

@@ -174,7 +174,7 @@ def _flex_attention() -> Any:
     """Compiled, without which it builds the score matrix. Imported late: that takes a second and warns."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention)
+    return torch.compile(flex_attention, dynamic=False)
 
 
 def _heads(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
+from triton.runtime.errors import OutOfResources
 
 from kernels.adaln.subject import ModulatedNorm
 from kernels.bench import __main__ as command
@@ -96,6 +98,26 @@ def test_a_contender_that_fails_is_out_and_its_reason_is_kept() -> None:
     forward, _ = rows()
     assert forward.torch_ms == {"eager": 6.0, "other": 5.0, "refusing": None}
     assert forward.failures == {"refusing": "RuntimeError: this backend does not take the shape"}
+
+
+def test_every_contender_is_compiled_however_many_share_their_code() -> None:
+    """Past the compiler's limit they would run uncompiled, and flatter us."""
+    torch.compiler.reset()
+    counter = CompileCounter()
+
+    class Many(Subject):
+        def contenders(self, case: Case[AdaLNShape]) -> Mapping[str, Function]:
+            def around(name: str) -> Function:
+                def run(inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+                    return ((inputs["x"] + inputs["shift"]) * inputs["scale"] * len(name),)
+
+                return torch.compile(run, backend=counter)  # type: ignore[no-any-return]
+
+            return {name: around(name) for name in ("a" * length for length in range(1, 7))}
+
+    rows_of(Many(), CASE, MadeUpTimer(1.0), CEILINGS, DEVICE)
+    # Forward; to draw gradients; with gradients.
+    assert counter.frame_count == 3 * 6
 
 
 def test_a_wrong_kernel_gets_no_speed() -> None:
@@ -187,7 +209,7 @@ def test_tuning_leaves_out_a_candidate_that_does_not_start(capsys: pytest.Captur
 
             def start(inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
                 if tunable.configuration(self.key(case), DEVICE) == refused:
-                    raise RuntimeError("out of resource: shared memory")
+                    raise OutOfResources(2**20, 2**17, "shared memory")
                 return run(inputs)
 
             return start

@@ -11,7 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.bridge_attention import bridge_attention, bridge_attention_part, merge_parts
+from kernels.aligned_rope import Rotation
+from kernels.bridge_attention import (
+    Normed,
+    bridge_attention,
+    bridge_attention_part,
+    merge_parts,
+    normed_bridge_attention,
+)
 from kernels.bridge_attention.configurations import number_of_parts
 from kernels.bridge_attention.launches import Inputs, backward, forward
 from kernels.bridge_attention.operator import bridge_attention_backward_op, bridge_attention_op
@@ -256,3 +263,44 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(KernelUnavailable, match=r"bridge_attention.*need a GPU and the tensors are on cpu"):
         bridge_attention(torch.ones(1, 2, 3, 4), torch.ones(1, 5, 3, 4), torch.ones(1, 5, 3, 4), backend="triton")
+
+
+def normed(x: torch.Tensor, weight: torch.Tensor, grid: tuple[int, int, int], first_token: int = 0) -> Normed:
+    angles = torch.linspace(0.0, 6.0, grid[0] * 4, device=x.device).view(grid[0], 4)
+    return Normed(x, weight, Rotation(angles.cos(), angles.sin(), grid, (4, 0, 0), "halves"), first_token)
+
+
+def test_parts_of_a_clip_are_rotated_on_load_by_where_they_lie() -> None:
+    """Tokens 5 to 11 of a clip of two a frame, as queries and as keys, whose gradients reach the norms' weights."""
+    clip, values, q_weight, k_weight = drawn((2, 12, 8), (2, 7, 8), (8,), (8,))
+    part, grid = clip.detach()[:, 5:].requires_grad_(), (6, 2, 1)
+    results = []
+    for backend in ("reference", "triton"):
+        q, k = normed(part, q_weight, grid, 5), normed(part, k_weight, grid, 5)
+        out = normed_bridge_attention(
+            q, k, values, num_heads=1, eps=1e-6, backend=backend, norm_on_load="both"
+        )  # fmt: skip
+        results.append((out, *torch.autograd.grad(out.sin().sum(), (part, values, q_weight, k_weight))))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+    whole = normed_bridge_attention(
+        normed(clip, q_weight, grid), normed(part, k_weight, grid, 5), values,
+        num_heads=1, eps=1e-6, backend="triton", norm_on_load="both",
+    )  # fmt: skip
+    torch.testing.assert_close(results[1][0], whole[:, 5:], atol=1e-5, rtol=1e-5)
+
+
+def test_a_norm_on_load_refuses_what_does_not_fit() -> None:
+    x, weight = torch.ones(1, 4, 8), torch.ones(8)
+
+    def attend(q: Normed, **options: Any) -> None:
+        normed_bridge_attention(
+            q, normed(x, weight, (4, 1, 1)), x, num_heads=1, eps=1e-6, backend="triton",
+            **{"norm_on_load": "queries", **options},
+        )  # fmt: skip
+
+    with pytest.raises(ValueError, match="tokens 1 to 5 of a grid of 4 tokens"):
+        attend(normed(x, weight, (4, 1, 1), first_token=1))
+    with pytest.raises(ValueError, match=r"weight is \(4,\) and the tokens 8 wide"):
+        attend(normed(x, weight[:4], (4, 1, 1)))
+    with pytest.raises(ValueError, match="norm_on_load 'values', expected one of neither, queries, keys, both"):
+        attend(normed(x, weight, (4, 1, 1)), norm_on_load="values")
