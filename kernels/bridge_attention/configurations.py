@@ -20,7 +20,13 @@ WARPS_PER_PROCESSOR = 8
 MOST_PARTS = 16
 """More parts than this cost more in joining than they win in balance."""
 WORTH_A_PART = 0.03
-"""Share of the chip that another cut must win, for every part that it adds is written and read again."""
+"""Share of the chip that another part must win at most: it loads its tile, stores its result, and that is joined."""
+BLOCKS_A_PART = 9
+"""As many blocks of the long sequence as take that time, which weighs less the longer the sequence is.
+
+Of them about five are the bytes of a float32 result, written and read (8 bytes an element against 4 operations for each
+key of a block of 64, on a GPU of 175 operations a byte), and about four the start and the end of a loop; not measured.
+"""
 
 
 def _is_wide(key: Key) -> bool:
@@ -121,8 +127,9 @@ def number_of_parts(num_tiles: int, most_parts: int, num_programs: int) -> int:
     does. Depends on nothing that changes from run to run, so results repeat.
     """
     choices = range(1, max(1, min(most_parts, MOST_PARTS)) + 1)
+    worth = min(WORTH_A_PART, BLOCKS_A_PART / max(1, most_parts))
     busy = {parts: _busy(num_tiles * parts, num_programs) for parts in choices}
-    return max(choices, key=lambda parts: (busy[parts] - WORTH_A_PART * (parts - 1), -parts))
+    return max(choices, key=lambda parts: (busy[parts] - worth * (parts - 1), -parts))
 
 
 def _busy(num_tiles: int, num_programs: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ from kernels.subject import Cost, Function, Inputs, Pass, Subject, random_normal
 from kernels.tuning import Key
 
 AttentionCase = Case[BridgeAttentionShape]
-Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Attention = Callable[..., torch.Tensor]
+"""Of q, k and v, and of a mask `[b, 1, 1, k]` of keys that count where some do not."""
 
 FORWARD_PRODUCTS = 2
 """Scores, and values by probabilities."""
@@ -95,13 +97,17 @@ class BridgeAttention(Subject[BridgeAttentionShape]):
         }
 
     def contenders(self, case: AttentionCase) -> Mapping[str, Function]:
-        """PyTorch's fused attention on every backend, and FlexAttention, with the scale and the residual after it."""
-        if case.shape.padded:
-            return super().contenders(case)
+        """PyTorch's fused attention on every backend, and FlexAttention, with padding, scale and residual around it."""
 
         def around(attention: Attention) -> Function:
             def run(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-                attended = attention(*_heads(inputs))
+                heads = _heads(inputs)
+                if case.shape.padded:
+                    asks_bq, counts_bk = _counting(inputs)
+                    attended = attention(*heads, counts_bk[:, None, None])
+                    attended = attended.masked_fill(~asks_bq[:, :, None, None], 0)
+                else:
+                    attended = attention(*heads)
                 if "scale" in inputs:
                     attended = inputs["residual"] + (attended * inputs["scale"]).to(attended.dtype)
                 return (attended,)
@@ -148,16 +154,21 @@ def attentions() -> dict[str, Attention]:
     from torch.nn.functional import scaled_dot_product_attention
 
     def fused(backend: SDPBackend) -> Attention:
-        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        def attend(
+            q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: torch.Tensor | None = None
+        ) -> torch.Tensor:
             q, k, v = (x.transpose(1, 2) for x in (q, k, v))
             with sdpa_kernel(backend):
-                return scaled_dot_product_attention(q, k, v).transpose(1, 2)
+                return scaled_dot_product_attention(q, k, v, counts).transpose(1, 2)
 
         return attend
 
-    def flexible(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def flexible(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
+        def masked(score: torch.Tensor, sample: Any, head: Any, query: Any, key: Any) -> torch.Tensor:
+            return score if counts is None else torch.where(counts[sample, 0, 0, key], score, -math.inf)
+
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        out: torch.Tensor = _flex_attention()(q, k, v).transpose(1, 2)
+        out: torch.Tensor = _flex_attention()(q, k, v, None if counts is None else masked).transpose(1, 2)
         return out
 
     backends = {
@@ -179,6 +190,13 @@ def _flex_attention() -> Any:
 
 def _heads(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return inputs["q"], inputs["k"], inputs["v"]
+
+
+def _counting(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which queries `[b, q]` and which keys `[b, k]` count."""
+    queries, keys = (torch.arange(inputs[name].shape[1], device=inputs[name].device) for name in ("q", "k"))
+    within = inputs["key_lengths"][:, None] > keys
+    return inputs["query_lengths"][:, None] > queries, inputs["key_mask"] & within
 
 
 def _options(inputs: Inputs) -> dict[str, Any]:
