@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -40,27 +41,16 @@ class NormRotate(Subject[NormRotateShape]):
         }
 
     def ours(self, case: RowCase) -> Function:
-        shape = case.shape
-
-        def run(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-            y = norm_rotate(
-                inputs["x"],
-                inputs["weight"],
-                self._rotation(case, inputs),
-                num_heads=shape.num_heads,
-                eps=EPS,
-                first_token=shape.first_token,
-                backend="triton",
-            )
-            return (y,)
-
-        return run
+        return self._calling(functools.partial(norm_rotate, backend="triton"), case)
 
     def reference(self, case: RowCase) -> Function:
+        return self._calling(norm_rotate_reference, case)
+
+    def _calling(self, function: Callable[..., torch.Tensor], case: RowCase) -> Function:
         shape = case.shape
 
         def run(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-            y = norm_rotate_reference(
+            y = function(
                 inputs["x"],
                 inputs["weight"],
                 self._rotation(case, inputs),
