@@ -191,7 +191,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _bench_step(options: argparse.Namespace) -> int:
     import json
 
-    from mova_core.bench.step import StepBench, run_step_bench
+    from mova_core.bench.step import run_step_bench
+    from mova_core.bench.step_subject import StepBench
 
     given = {name: getattr(options, name) for name in ("rounds", "threads", "context_rows_used")}
     bench = StepBench(

@@ -44,9 +44,17 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     weight = weight.to(wide.dtype)
     if torch.compiler.is_compiling():
         normed = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps) * weight
-    else:
+    elif torch.is_grad_enabled():
         normed = _RmsNorm.apply(wide, weight, eps)  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    else:
+        normed = (wide * _inverse_rms(wide, eps)).mul_(weight)
     return normed.to(x.dtype)
+
+
+def _inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    inverse_rms: torch.Tensor = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return inverse_rms
 
 
 def rotate_interleaved(x_blhc: torch.Tensor, unit_lp: torch.Tensor) -> torch.Tensor:
@@ -61,8 +69,7 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse_rms: torch.Tensor = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        inverse_rms = _inverse_rms(x, eps)
         normed = x * inverse_rms
         ctx.save_for_backward(normed, inverse_rms, weight)
         return normed * weight

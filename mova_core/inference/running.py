@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mova_core.errors import UserError
+from mova_core.host_memory import keep_freed_memory
 from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.extension import extended
 from mova_core.inference.givens import Waveform, clip_inputs, read_givens
@@ -100,6 +101,8 @@ def load(source: Source, machine: Machine) -> MovaPipeline:
     """The pipeline, ready to run; where several processes have joined, each with its share of every clip's tokens."""
     from mova_core.inference.pipeline import MovaPipeline
 
+    if machine.device.type == "cpu":
+        keep_freed_memory()
     say(f"loading {source.folder} on {machine.device} (numbers: {machine.dtype_name})")
     pipeline = MovaPipeline.from_pretrained(
         source.folder,

@@ -68,15 +68,21 @@ class GELU(nn.GELU):
             return super().forward(x)
         if torch.compiler.is_compiling():
             return x * torch.sigmoid(x * (GELU_LINEAR + GELU_CUBIC * x * x))
+        if not torch.is_grad_enabled():
+            return _sigmoid_gate(x).mul_(x)
         activated: torch.Tensor = _SigmoidGelu.apply(x)  # type: ignore[no-untyped-call]  # untyped in PyTorch
         return activated
+
+
+def _sigmoid_gate(x: torch.Tensor) -> torch.Tensor:
+    linear = torch.tensor(GELU_LINEAR, dtype=x.dtype)
+    return torch.addcmul(linear, x, x, value=GELU_CUBIC).mul_(x).sigmoid_()
 
 
 class _SigmoidGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        linear = torch.tensor(GELU_LINEAR, dtype=x.dtype)
-        gate = torch.addcmul(linear, x, x, value=GELU_CUBIC).mul_(x).sigmoid_()
+        gate = _sigmoid_gate(x)
         ctx.save_for_backward(x, gate)
         return gate * x
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mova_core.config import Config, parse_config
 from mova_core.errors import as_user_error
+from mova_core.host_memory import keep_freed_memory
 from mova_core.training.capacity import check_memory
 from mova_core.training.rundir import RunFolder
 from mova_core.workspace import Workspace
@@ -96,6 +97,7 @@ def prepare_device(threads: int) -> torch.device:
     torch.set_flush_denormal(True)
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
+        keep_freed_memory()
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)

@@ -24,10 +24,9 @@ STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="
 ITEM = "${item}"
 PACKAGES = ("mova_core", "kernels")
 # What every step stands on: it hands over settings and paths and decides no result.
-FRAME = tuple(
-    f"mova_core.{name}."
-    for name in ("config", "errors", "files", "presets", "progress", "report", "steps", "workers", "workspace")
-)
+HANDED_OVER = ("config", "presets", "report", "steps", "workspace")
+CARRIED_BY = ("errors", "files", "host_memory", "progress", "workers")
+FRAME = tuple(f"mova_core.{name}." for name in (*HANDED_OVER, *CARRIED_BY))
 
 
 def stage_of(step: Step) -> dict[str, Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from mova_core.bench.parts import PARTS, shares
 from mova_core.bench.plain import plain_step
-from mova_core.bench.step import AUDIO_LENGTH, VIDEO_SHAPE, bench_inputs, bench_model, interleaved
+from mova_core.bench.plain_process import plain_process
+from mova_core.bench.step import interleaved, timed
+from mova_core.bench.step_subject import AUDIO_LENGTH, VIDEO_SHAPE, StepBench, bench_inputs, bench_model
 from mova_core.cli import main
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
 from mova_core.models.video_tower import VideoTowerConfig
@@ -43,7 +46,8 @@ def test_the_measured_step_has_the_size_that_the_figures_are_stated_for() -> Non
 
 def test_rounds_are_interleaved_and_count_cpu_time_only() -> None:
     order: list[str] = []
-    seconds = interleaved({"a": lambda: order.append("a"), "b": lambda: (order.append("b"), time.sleep(0.05))}, 2)
+    runners = {"a": timed(lambda: order.append("a")), "b": timed(lambda: (order.append("b"), time.sleep(0.05)))}
+    seconds = interleaved(runners, 2)
     assert order == ["a", "b", "a", "b"]
     assert all(value < 0.05 for value in seconds["b"])
 
@@ -64,10 +68,24 @@ def test_numbers_that_make_no_sense_are_refused(arguments: list[str], capsys: py
 
 
 @pytest.mark.slow
+def test_the_plain_step_runs_in_a_process_as_pytorch_starts_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    with plain_process(StepBench(threads=1)) as run:
+        (child,) = (
+            path.parent
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if path.exists() and b"mova_core.bench.plain_process" in path.read_bytes()
+        )
+        assert b"OMP_WAIT_POLICY" not in (child / "environ").read_bytes()
+        assert 0.1 < run() < 60
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["--train"]])
 def test_one_line_of_json_says_what_a_step_costs(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "step", *flags, "--rounds", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert 0 < found["cpu_seconds_min"] <= found["cpu_seconds_median"]
     assert sum(found["parts_cpu_seconds"].values()) == pytest.approx(found["cpu_seconds_min"], rel=0.01)
-    assert found["plain_floor_cpu_seconds"] < found["plain_cpu_seconds_min"]
+    assert found["plain_floor_cpu_seconds"] < found["plain_here_cpu_seconds_min"]
+    assert found["ratio_to_plain"] == pytest.approx(found["cpu_seconds_min"] / found["plain_cpu_seconds_min"], abs=1e-3)
