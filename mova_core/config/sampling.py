@@ -28,7 +28,10 @@ class SampleConfig(Section):
     sets: tuple[SampleSet, ...] = Field(min_length=1)
     num_clips: int = Field(gt=0, description="held-out clips a set, chosen in the proportions of their labels")
     batch_size: int = Field(gt=0, description="clips generated at once; changes speed and memory only")
-    num_steps: int = Field(gt=0, le=1000, description="solver steps")
+    solver: SolverName = Field(
+        "euler", description="how steps are taken; a file that names none was written when all were Euler's"
+    )
+    num_steps: int = Field(gt=0, le=1000, description="solver steps; multistep needs fewer than euler")
     text_guidance: float = Field(ge=0, description="s_T; 1 follows the prompt as trained, 0 ignores it")
     bridge_guidance: float = Field(ge=0, description="s_B; 1 is the Bridge as trained, 0 is the towers apart")
 

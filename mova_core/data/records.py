@@ -129,3 +129,4 @@ class Sample:
     text_guidance: float
     bridge_guidance: float
     checkpoint: str
+    solver: str = "euler"  # of a manifest that names none: when it was written all steps were Euler's

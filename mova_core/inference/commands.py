@@ -98,7 +98,11 @@ def _add_sampling_options(command: argparse._ActionsContainer) -> None:
     for name, (kind, text) in NUMBERS.items():
         meant = text if name in ("seconds", "total_seconds") else f"{text} ({MEANT})"
         command.add_argument(_option(name), type=kind, metavar="N", help=meant)
-    command.add_argument("--solver", choices=("euler", "multistep"), help=f"how steps are taken ({MEANT})")
+    command.add_argument(
+        "--solver",
+        choices=("euler", "multistep"),
+        help=f"how steps are taken: multistep comes as near in 20 as euler in 50 ({MEANT})",
+    )
     command.add_argument(
         "--first-frame",
         choices=("white", "masked"),

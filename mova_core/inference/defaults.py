@@ -1,4 +1,4 @@
-"""generation_config.json: how a release is meant to be used (size, length, guidance, precision). Loads no torch."""
+"""generation_config.json: how a release is meant to be used (size, solver, guidance, precision ...). Loads no torch."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ RELEASED_SETTINGS = Settings(
     width=640,
     num_frames=193,
     fps=24.0,
+    solver="euler",
 )
 """The released model's own (report section 4), for a folder that states none."""
 
@@ -44,6 +45,8 @@ class Defaults:
     @staticmethod
     def load(folder: Path) -> Defaults | None:
         """What the file in `folder` says; None without one.
+
+        A file that names no solver means Euler's, which was the only one when such files were written.
 
         Raises
         ------
@@ -71,6 +74,7 @@ def defaults_of(config: Config, phase: str) -> Defaults:
     sizes = [(entry.height, entry.width) for entry in config.sample.sets if entry.phase == phase and entry.bridge]
     height, width = sizes[0] if sizes else (config.media.height, config.media.width)
     settings = Settings(
+        solver=config.sample.solver,
         num_steps=config.sample.num_steps,
         text_guidance=config.sample.text_guidance,
         bridge_guidance=config.sample.bridge_guidance,

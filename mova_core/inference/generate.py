@@ -92,6 +92,6 @@ def generate_clip(
 
 def _how(settings: Settings) -> str:
     return (
-        f"{settings.num_steps} steps, text guidance {settings.text_guidance:g}, "
+        f"{settings.num_steps} steps of {settings.solver}, text guidance {settings.text_guidance:g}, "
         f"Bridge guidance {settings.bridge_guidance:g}"
     )

@@ -134,6 +134,7 @@ class SetFolder:
                 text_guidance=self.sampling.text_guidance,
                 bridge_guidance=self.sampling.bridge_guidance if self.settings.bridge else 0.0,
                 checkpoint=self.checkpoint,
+                solver=self.sampling.solver,
             )
             for clip in self.clips
         ]

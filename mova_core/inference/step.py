@@ -129,6 +129,7 @@ def checkpoint_of(phase: str, workspace: Workspace) -> Path:
 def settings_of(config: Config, sample_set: SampleSet) -> Settings:
     """How the clips of a set are generated."""
     return Settings(
+        solver=config.sample.solver,
         num_steps=config.sample.num_steps,
         text_guidance=config.sample.text_guidance,
         bridge_guidance=config.sample.bridge_guidance,

@@ -19,6 +19,7 @@ from mova_core.data.manifest import read_manifest
 from mova_core.data.records import LatentRow, Sample
 from mova_core.errors import UserError
 from mova_core.files import flush_to_disk
+from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.defaults import Defaults, defaults_of
 from mova_core.inference.held_out import MANIFEST_FILE
 from mova_core.inference.inputs import fit_frame
@@ -174,20 +175,8 @@ def make_demo(pipeline: MovaPipeline, sample: Sample, picture: NDArray[np.uint8]
     """The demo clip: a sample's prompt, seed and first picture, generated alone."""
     settings = defaults.settings
     given = fit_frame(picture, settings.height, settings.width)
-    frames, waveforms = pipeline.generate(
-        [sample.prompt],
-        given[None],
-        [sample.seed],
-        settings.num_steps,
-        settings.text_guidance,
-        settings.bridge_guidance,
-        settings.bridge,
-        height=settings.height,
-        width=settings.width,
-        num_frames=settings.num_frames,
-        fps=settings.fps,
-    )
-    return Demo(sample.prompt, sample.seed, given, frames[0], waveforms[0])
+    output = pipeline.run(ClipInputs([sample.prompt], [sample.seed], first_frames=given[None]), settings)
+    return Demo(sample.prompt, sample.seed, given, output.frames[0], output.audio[0])
 
 
 def _tidy(aside: Path, folder: Path) -> None:

@@ -50,6 +50,7 @@ def test_a_missing_key_says_where_a_complete_file_is() -> None:
         ({"media": {"fps": "fast"}}, "media.fps is 'fast'"),
         ({"media": {"fps": float("inf")}}, r"media\.fps is inf in here; expected a finite number"),
         ({"collections": ["demo", "demo"]}, "'demo' is listed twice"),
+        ({"sample": {"solver": "heun"}}, "sample.solver is 'heun' in here; expected 'euler' or 'multistep'"),
         ({"corpus": 3}, "corpus is 3 in here; expected a section of keys"),
     ],
 )

@@ -133,7 +133,8 @@ def test_a_clip_can_be_made_again_from_what_it_says(workspace: Workspace, tmp_pa
 
 def test_a_folder_without_defaults_is_used_as_the_report_says(workspace: Workspace, checkpoint: Path) -> None:
     meant = find_source(Workspace(workspace.root / "nowhere"), checkpoint).defaults.settings
-    assert (meant.height, meant.width, meant.num_frames, meant.num_steps) == (352, 640, 193, 50)
+    assert (meant.height, meant.width, meant.num_frames) == (352, 640, 193)
+    assert (meant.num_steps, meant.solver) == (50, "euler")
 
 
 def test_defaults_come_from_the_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
@@ -302,9 +303,24 @@ def test_a_gpu_that_is_not_there_is_not_silently_replaced(
 
 
 def test_defaults_survive_the_disk_and_damage_is_told(tmp_path: Path) -> None:
-    made = defaults_of(tiny_config(), "joint3")
+    made = defaults_of(tiny_config(solver="multistep"), "joint3")
     made.save(tmp_path)
+    assert made.settings.solver == "multistep"
     assert Defaults.load(tmp_path) == made
     (tmp_path / DEFAULTS_FILE).write_text('{"compute_dtype": "int3", "settings": {}}')
     with pytest.raises(UserError, match=r"generation_config.json does not read .*int3"):
+        Defaults.load(tmp_path)
+
+
+def test_a_release_from_before_solvers_had_names_is_used_with_eulers(tmp_path: Path) -> None:
+    defaults_of(tiny_config(solver="multistep"), "joint3").save(tmp_path)
+    values = json.loads((tmp_path / DEFAULTS_FILE).read_text())
+    del values["settings"]["solver"]
+    (tmp_path / DEFAULTS_FILE).write_text(json.dumps(values))
+    found = Defaults.load(tmp_path)
+    assert found is not None
+    assert found.settings.solver == "euler"
+    values["settings"]["solver"] = "magic"
+    (tmp_path / DEFAULTS_FILE).write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"solver is 'magic'; expected one of euler, multistep"):
         Defaults.load(tmp_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from tiny_release import SAMPLE_RATE_HZ
 from tiny_workspace import FPS, NUM_FRAMES, tiny_config, tiny_workspace
@@ -18,18 +21,21 @@ from mova_core.data.media import probe, read_clip
 from mova_core.data.records import LatentRow, Sample
 from mova_core.errors import UserError
 from mova_core.inference import step
+from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.held_out import held_out_clips, stratified
+from mova_core.inference.inputs import Settings
 from mova_core.inference.pipeline import MovaPipeline
 from mova_core.versioning.lineage import Lineage
 from mova_core.workspace import Workspace
 
 SETS = ("joint2", "joint3", "joint3_bridge_off")
+NUM_STEPS = 2
 LUMA = (0.299, 0.587, 0.114)
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return tiny_config()
+    return tiny_config(solver="multistep")
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +96,31 @@ def test_a_sample_is_an_mp4_in_exact_sync_of_the_set_s_size(sampled: Workspace, 
 def test_the_samples_are_what_the_pipeline_generates(sampled: Workspace, config: Config) -> None:
     clips = held_out_clips(config, sampled)
     pipeline = MovaPipeline.from_pretrained(sampled.run("joint3") / "checkpoint", sampled.codecs)
-    frames, waveforms = pipeline.generate(
+    inputs = ClipInputs(
         [clip.prompt for clip in clips],
-        np.stack([clip.first_frame(32, 32) for clip in clips]),
         [clip.seed for clip in clips],
-        config.sample.num_steps,
-        config.sample.text_guidance,
-        config.sample.bridge_guidance,
+        first_frames=np.stack([clip.first_frame(32, 32) for clip in clips]),
+    )
+    settings = Settings(
+        num_steps=NUM_STEPS,
+        text_guidance=config.sample.text_guidance,
+        bridge_guidance=config.sample.bridge_guidance,
+        bridge=True,
         height=32,
         width=32,
         num_frames=NUM_FRAMES,
-        batch_size=config.sample.batch_size,
+        fps=FPS,
+        solver="multistep",
     )
+    made = pipeline.run(inputs, settings, batch_size=config.sample.batch_size)
+    other = pipeline.run(inputs, dataclasses.replace(settings, solver="euler"), batch_size=config.sample.batch_size)
     for index, clip in enumerate(clips):
         shown, heard = read_clip(sampled.samples / "joint3" / f"{clip.clip_id}.mp4")
         # Colour is stored at half the resolution, so of noise only the brightness survives.
-        assert np.abs((shown - frames[index].astype(float)) @ LUMA).mean() < 6
-        assert np.corrcoef(heard, waveforms[index])[0, 1] > 0.8  # AAC of noise at 8 kHz, no sample late
+        assert np.abs((shown - made.frames[index].astype(float)) @ LUMA).mean() < 6
+        likeness = np.corrcoef(heard, made.audio[index])[0, 1]
+        assert likeness > 0.8  # AAC of noise at 8 kHz, no sample late
+        assert likeness > np.corrcoef(heard, other.audio[index])[0, 1]  # the other solver ends elsewhere
 
 
 def test_the_bridge_makes_a_difference_where_it_is_on(sampled: Workspace) -> None:
@@ -177,6 +191,28 @@ def test_another_checkpoint_is_sampled_anew_and_the_rest_is_kept(
     assert bytes_below(workspace.samples / "joint3") == kept
     after = bytes_below(workspace.samples / "joint2")
     assert all(after[name] != before[name] for name in before if name.endswith(".mp4"))
+
+
+def test_another_solver_samples_anew_and_is_told_by_row_recipe_and_lineage(
+    workspace: Workspace, sampled: Workspace
+) -> None:
+    shutil.copytree(sampled.samples, workspace.samples)
+    step.run(tiny_config(solver="euler"), workspace)
+    for name in SETS:
+        old, new = (folder.samples / name for folder in (sampled, workspace))
+        assert ({row.solver for row in rows_of(sampled, name)}, {row.solver for row in rows_of(workspace, name)}) == (
+            {"multistep"},
+            {"euler"},
+        )
+        assert json.loads((new / "recipe.json").read_text())["sampling"]["solver"] == "euler"
+        assert Lineage.load(new).config_hash != Lineage.load(old).config_hash
+        assert all((old / row.path).read_bytes() != (new / row.path).read_bytes() for row in rows_of(workspace, name))
+
+
+def test_a_manifest_that_names_no_solver_is_of_eulers(sampled: Workspace, tmp_path: Path) -> None:
+    table = pyarrow.parquet.read_table(sampled.samples / "joint3" / "manifest.parquet")
+    pyarrow.parquet.write_table(table.drop_columns(["solver"]), tmp_path / "manifest.parquet")
+    assert {row.solver for row in read_manifest(tmp_path / "manifest.parquet", Sample)} == {"euler"}
 
 
 def test_a_missing_checkpoint_names_the_command(workspace: Workspace, config: Config) -> None:

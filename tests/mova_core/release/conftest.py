@@ -52,7 +52,7 @@ def code_stands_still() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    return tiny_config()
+    return tiny_config(solver="multistep")
 
 
 @pytest.fixture(scope="session")

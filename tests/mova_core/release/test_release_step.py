@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -31,22 +32,14 @@ def bytes_below(folder: Path) -> dict[str, bytes]:
 def test_the_folder_stands_alone(folder: Path) -> None:
     demo = json.loads((folder / "demo" / "demo.json").read_text())
     picture = cv2.cvtColor(cv2.imread(str(folder / demo["first_frame"])), cv2.COLOR_BGR2RGB)
-    frames, waveforms = MovaPipeline.from_pretrained(folder).generate(
-        [demo["prompt"]],
-        picture[None],
-        [demo["seed"]],
-        demo["num_steps"],
-        demo["text_guidance"],
-        demo["bridge_guidance"],
-        height=demo["height"],
-        width=demo["width"],
-        num_frames=demo["num_frames"],
-        fps=demo["fps"],
-    )
+    pipeline = MovaPipeline.from_pretrained(folder)
+    made = pipeline(demo["prompt"], picture, seed=demo["seed"])
+    assert {name: demo[name] for name in dataclasses.asdict(made.settings)} == dataclasses.asdict(made.settings)
+    assert made.settings.solver == "multistep"
     shown, heard = read_clip(folder / "demo" / "clip.mp4")
-    assert shown.shape == frames[0].shape
-    assert heard.shape == waveforms[0].shape
-    assert np.abs((shown - frames[0].astype(float)) @ (0.299, 0.587, 0.114)).mean() < 8
+    assert shown.shape == made.frames[0].shape
+    assert heard.shape == made.audio[0].shape
+    assert np.abs((shown - made.frames[0].astype(float)) @ (0.299, 0.587, 0.114)).mean() < 8
 
 
 def test_the_index_names_every_part(folder: Path) -> None:
@@ -203,7 +196,7 @@ def test_generate_takes_a_release_without_any_configuration(
     options = ["--root", str(empty), "generate", "--prompt", "a lamp flashes", "--out", str(out)]
     assert main([*options, "--checkpoint", str(folder), "--seed", "3", "--steps", "1"]) == 0
     said = capsys.readouterr().out
-    assert "seed 3, 1 steps, text guidance 2, Bridge guidance 2" in said
+    assert "seed 3, 1 steps of multistep, text guidance 2, Bridge guidance 2" in said
     frames, _ = read_clip(out)
     assert frames.shape == (9, 32, 32, 3)
     assert main(options) == 2
