@@ -99,6 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
     bench_solvers.add_argument("--clips", type=int, metavar="N", help="held-out clips (default: 16)")
     bench_solvers.add_argument("--steps", type=int, nargs="+", metavar="N", help="step counts (default: 4 to 50)")
     bench_solvers.add_argument("--reference-steps", type=int, metavar="N", help="of the reference (default: 400)")
+    for name, what in (("shift", "of both noise schedules"), ("text-guidance", "s_T"), ("bridge-guidance", "s_B")):
+        bench_solvers.add_argument(f"--{name}", type=float, metavar="N", help=f"{what} (default: the checkpoint's own)")
     bench_solvers.add_argument("--out", type=Path, default=Path("docs/benchmarks"), metavar="DIR")
     bench_solvers.set_defaults(action=_bench_solvers)
     add_gpu_step(benches)
@@ -210,7 +212,8 @@ def _bench_solvers(options: argparse.Namespace) -> int:
     from mova_core.bench.solvers import SolverBench, run_solver_bench, write_curve
     from mova_core.workspace import Workspace
 
-    given: dict[str, Any] = {"num_clips": options.clips, "reference_steps": options.reference_steps}
+    own = ("reference_steps", "shift", "text_guidance", "bridge_guidance")
+    given: dict[str, Any] = {"num_clips": options.clips, **{name: getattr(options, name) for name in own}}
     if options.steps is not None:
         given["step_counts"] = tuple(sorted(set(options.steps)))
     bench = SolverBench(**{name: value for name, value in given.items() if value is not None})

@@ -48,11 +48,16 @@ class SolverBench:
     num_clips : held-out clips, the same for every solve.
     step_counts : in which every solver is run.
     reference_steps : of the second-order solver, for the reference.
+    shift, text_guidance, bridge_guidance : of both modalities; None takes what the checkpoint is meant for. They decide
+        how much the path bends, so other models' settings can be tried on a small one.
     """
 
     num_clips: int = 16
     step_counts: tuple[int, ...] = (4, 6, 8, 10, 12, 16, 20, 25, 35, 50)
     reference_steps: int = 400
+    shift: float | None = None
+    text_guidance: float | None = None
+    bridge_guidance: float | None = None
 
     def __post_init__(self) -> None:
         """Raises `UserError` for numbers that measure nothing."""
@@ -67,6 +72,22 @@ class SolverBench:
                 remedy="leave it out for 400",
             )
 
+    def settings(self, meant: Settings) -> Settings:
+        """What is solved with, given what the checkpoint is meant for.
+
+        Raises
+        ------
+        UserError : for a value that no model could use.
+        """
+        asked = {
+            "video_shift": self.shift,
+            "audio_shift": self.shift,
+            "text_guidance": self.text_guidance,
+            "bridge_guidance": self.bridge_guidance,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        return dataclasses.replace(meant, **given)  # type: ignore[arg-type]  # each of its field's type
+
 
 def run_solver_bench(workspace: Workspace, checkpoint: Path | None, bench: SolverBench) -> dict[str, Any]:
     """Measures, and returns what `write_curve` writes.
@@ -78,11 +99,12 @@ def run_solver_bench(workspace: Workspace, checkpoint: Path | None, bench: Solve
     commit, edited = code_commit()
     config = load_config(workspace.params)
     source = find_source(workspace, checkpoint)
+    settings = bench.settings(source.defaults.settings)
     clips = spread(held_out_clips(config, workspace), bench.num_clips)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     compute_dtype = resolve_compute_dtype(source.defaults.compute_dtype)
     pipeline = MovaPipeline.from_pretrained(source.folder, source.codecs, device=device, compute_dtype=compute_dtype)
-    curves = measure(pipeline, clips, source.defaults.settings, bench)
+    curves = measure(pipeline, clips, settings, bench)
     return {
         "bench": "solvers",
         "curves": curves,
@@ -90,8 +112,11 @@ def run_solver_bench(workspace: Workspace, checkpoint: Path | None, bench: Solve
         "steps_to_usual_error": steps_to_reach(curves, USUAL_STEPS) if USUAL_STEPS in bench.step_counts else {},
         "reference": {"solver": "multistep", "steps": bench.reference_steps},
         "clips": [{"prompt": clip.prompt, "seed": clip.seed} for clip in clips],
-        "settings": dataclasses.asdict(source.defaults.settings),
-        "shifts": {"video": pipeline.scheduler.video_shift, "audio": pipeline.scheduler.audio_shift},
+        "settings": dataclasses.asdict(settings),
+        "shifts": {
+            "video": settings.video_shift or pipeline.scheduler.video_shift,
+            "audio": settings.audio_shift or pipeline.scheduler.audio_shift,
+        },
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "compute_dtype": str(compute_dtype or torch.float32).removeprefix("torch."),
         "code_commit": commit,

@@ -101,7 +101,7 @@ def _add_sampling_options(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--solver",
         choices=("euler", "multistep"),
-        help=f"how steps are taken: multistep comes as near in 20 as euler in 50 ({MEANT})",
+        help=f"how steps are taken: multistep comes as near in 20 to 30 as euler in 50 ({MEANT})",
     )
     command.add_argument(
         "--first-frame",

@@ -19,11 +19,14 @@ def test_the_command_writes_curves_that_fall_and_their_picture(
 ) -> None:
     workspace = tiny_workspace(tmp_path / "workspace", tiny_config())
     options = ["--clips", "2", "--steps", "8", "2", "--reference-steps", "24", "--out", str(tmp_path / "out")]
+    options += ["--shift", "3", "--text-guidance", "1.5"]
     assert main(["--root", str(workspace.root), "bench", "solvers", *options]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["wrote"] == [str(tmp_path / "out" / name) for name in (RESULT_FILE, FIGURE_FILE)]
     result = json.loads((tmp_path / "out" / RESULT_FILE).read_text())
     assert len(result["clips"]) == 2
+    assert result["shifts"] == {"video": 3.0, "audio": 3.0}
+    assert (result["settings"]["text_guidance"], result["settings"]["bridge_guidance"]) == (1.5, 2.0)
     for solver in ("euler", "multistep"):
         for modality in ("video", "audio"):
             entries = result["curves"][solver][modality]
