@@ -27,6 +27,9 @@ CLASS_NAME = "DAC"
 TILE_SECONDS = 4.0
 TRAINING_ONLY_KEYS = {"quantizer_dropout"}
 WEIGHT_NORM = "use_weight_norm"
+LATENT_DIM = "latent_dim"
+LATER_SPELLING = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
+"""Length and direction of a normalised weight: as `torch.nn.utils.parametrizations` names them, and as the release."""
 
 
 class DacAudioCodec:
@@ -76,7 +79,7 @@ class DacAudioCodec:
 
         Raises
         ------
-        UserError : if an option of config.json is missing, unknown or impossible, or the weights do not fit it.
+        UserError : if an option of config.json is missing or impossible, or the weights do not fit it.
         """
         return cls(load_dac(read_component_config(folder), mapped_weights(folder), folder))
 
@@ -104,7 +107,8 @@ def load_dac(entries: Mapping[str, Any], weights: Mapping[str, Tensor], source: 
     config = dac_config(entries)
     with torch.device("meta"):
         model = Dac(config)
-    if entries[WEIGHT_NORM]:
+    if entries.get(WEIGHT_NORM, False):
+        weights = {_first_spelling(name): value for name, value in weights.items()}
         check_fit(weights, weight_norm_shapes(model), source)
         weights = folded(weights)
     fill(model, weights, source, dtype=torch.float32)
@@ -112,26 +116,27 @@ def load_dac(entries: Mapping[str, Any], weights: Mapping[str, Tensor], source: 
 
 
 def dac_config(entries: Mapping[str, Any]) -> DacConfig:
-    """A codec's shape from the entries of its config.json.
+    """A codec's shape from the entries of its config.json; keys without effect here are passed over, as for the towers.
+
+    What describes the quantizer may be missing, and `latent_dim` and `use_weight_norm`, as in the release's class.
 
     Raises
     ------
-    UserError : if an entry is missing, unknown or impossible.
+    UserError : if an entry that the shape needs is missing, or one is impossible.
     """
-    entries = {name: value for name, value in entries.items() if not name.startswith("_")}
-    fields = {field.name for field in dataclasses.fields(DacConfig)}
-    expected = fields | TRAINING_ONLY_KEYS | {WEIGHT_NORM}
-    unknown, missing = sorted(entries.keys() - expected), sorted(expected - entries.keys())
-    if unknown or missing:
-        raise _impossible(f"{' '.join(['lacks', *missing]) if missing else 'has unknown ' + ', '.join(unknown)}")
+    fields = {field.name: field for field in dataclasses.fields(DacConfig)}
+    needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING} - {LATENT_DIM}
+    missing = sorted(needed - entries.keys())
+    if missing:
+        raise _impossible(" ".join(["lacks", *missing]))
     values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in ({LATENT_DIM: None} | dict(entries)).items()
+        if name in fields or name == WEIGHT_NORM
     }
-    if values["latent_dim"] is None:
-        values["latent_dim"] = values["encoder_dim"] * 2 ** len(values["encoder_rates"])
+    if values[LATENT_DIM] is None:
+        values[LATENT_DIM] = values["encoder_dim"] * 2 ** len(values["encoder_rates"])
     for name, value in values.items():
-        if name in TRAINING_ONLY_KEYS:
-            continue
         if name in ("continuous", WEIGHT_NORM):
             if not isinstance(value, bool):
                 raise _impossible(f"has {name} {value!r} (true or false)")
@@ -160,6 +165,14 @@ def weight_norm_shapes(model: Dac) -> dict[str, tuple[int, ...]]:
         else:
             shapes[name] = shape
     return shapes
+
+
+def _first_spelling(name: str) -> str:
+    """A weight norm's parameter as PyTorch first named it, from either of its two spellings."""
+    for later, first in LATER_SPELLING.items():
+        if name.endswith(later):
+            return name.removesuffix(later) + first
+    return name
 
 
 def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -103,6 +103,7 @@ class GuidedVelocity:
         self.model = model
         self.encoded = encoded
         self.fps = settings.fps
+        self.as_released = settings.compat
         self.branches = guidance_of(settings, encoded.known).branches
         self.context = ContextMemory(model.audio_dit.product_dtype)
         self._seen: tuple[Pair, Point, Pair] | None = None
@@ -167,6 +168,7 @@ class GuidedVelocity:
                 expert=expert,
                 bridge=bridge,
                 video_fps=self.fps,
+                as_released=self.as_released,
             )
             return velocities
 

@@ -40,7 +40,8 @@ class Settings:
     solver : see `mova_core.diffusion.solvers`.
     video_shift, audio_shift : of the noise schedule; None takes the checkpoint's own.
     text_only : without a first frame, a white picture stands in (report section 4), or no condition at all.
-    compat : round noise levels, and stretch pictures, as the release does, to compare with it.
+    compat : do as the release does, to compare with it: round noise levels, stretch pictures, and repeat its errors
+        in the joint step (see `mova_core.models.dual_tower.DualTower.forward`).
     """
 
     num_steps: int

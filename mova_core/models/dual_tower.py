@@ -76,6 +76,7 @@ class DualTower(nn.Module):
         expert: Expert,
         bridge: bool | torch.Tensor = True,
         video_fps: float,
+        as_released: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Velocities of both modalities.
 
@@ -90,6 +91,8 @@ class DualTower(nn.Module):
         expert : which video tower serves the batch.
         bridge : False for no cross-modal injection at all; a bool `[b]` switches it sample by sample.
         video_fps : frames a second, from which the Bridge derives its common clock.
+        as_released : repeat two errors of the release, only to compare with it: it scales what the Bridge adds by 1,
+            whatever scale was learned, and skips audio layers beyond the video tower's depth.
 
         Returns
         -------
@@ -110,9 +113,12 @@ class DualTower(nn.Module):
         turns = self.dual_tower_bridge.rotations(grid, audio.shape[1], video_fps, like=video)
         if parts is not None:
             video, audio = parts[0].of(video), parts[1].of(audio)
-        for layer in range(max(tower.num_layers, audio_tower.num_layers)):
+        scales = dict.fromkeys(("audio_to_video_scale", "video_to_audio_scale"), 1.0) if as_released else {}
+        for layer in range(tower.num_layers if as_released else max(tower.num_layers, audio_tower.num_layers)):
             if bridge is not False and layer in self.dual_tower_bridge.layers:
-                video, audio = self.dual_tower_bridge(layer, video, audio, turns, grid[0], parts=parts, mask=mask)
+                video, audio = self.dual_tower_bridge(
+                    layer, video, audio, turns, grid[0], parts=parts, mask=mask, **scales
+                )
             if layer < tower.num_layers:
                 video = tower.blocks[layer](video, video_context, video_modulation, video_rotation, video_part)
             if layer < audio_tower.num_layers:

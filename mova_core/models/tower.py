@@ -131,7 +131,14 @@ class Tower(nn.Module):
         self.head = Head(dim, patch_out_features, eps, kernels)
 
     def embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """From timesteps `[b or 1]` in 0..1000: the embedding `[b, d]` for the head and `[b, 6, d]` for the blocks."""
+        """From timesteps `[b or 1]` in 0..1000: the embedding `[b, d]` for the head and `[b, 6, d]` for the blocks.
+
+        Raises
+        ------
+        ValueError : for one timestep a token, an option of the towers' family that no MOVA checkpoint was trained with.
+        """
+        if timestep.dim() != 1:
+            raise ValueError(f"timesteps are {tuple(timestep.shape)}, expected one a sample or one for all")
         embedding = self.time_embedding(sinusoid(timestep, self.freq_dim))
         return embedding, self.time_projection(embedding).unflatten(-1, (MODULATIONS_PER_BLOCK, -1))
 

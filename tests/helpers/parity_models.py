@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 
@@ -21,20 +22,23 @@ from parity_recordings import (
     as_complex,
     assert_agrees,
     assert_close,
+    one_step,
     padded,
+    rel_to_max,
     weights_of,
 )
 
+from kernels.aligned_rope import Rotation
 from kernels.aligned_rope.reference import rotate_interleaved
-from mova_core.diffusion.flow import noised
+from mova_core.diffusion.flow import Pair, noised
 from mova_core.diffusion.schedule import training_grid
 from mova_core.diffusion.scheduler import Scheduler
 from mova_core.models.audio_tower import AudioTower, AudioTowerConfig
-from mova_core.models.bridge import Bridge, BridgeConfig, interaction_layers
+from mova_core.models.bridge import Bridge, BridgeConfig, Rotations, interaction_layers
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
 from mova_core.models.layers import sinusoid
 from mova_core.models.layout import component_config
-from mova_core.models.rope import aligned_rotations, audio_rotation, video_rotation
+from mova_core.models.rope import Grid, aligned_rotations, audio_rotation, video_positions, video_rotation
 from mova_core.models.tower import Tower
 from mova_core.models.video_tower import VideoTower, VideoTowerConfig
 from mova_core.models.weights import load_model
@@ -54,6 +58,7 @@ def tower_of(case: Case, tensors: Tensors) -> Tower:
 @torch.no_grad()
 def check_tower(case: Case, tensors: Tensors) -> None:
     out = tower_of(case, tensors)(tensors["x"], tensors["timestep"], tensors["context"])
+    assert out.dtype == tensors["out"].dtype
     assert_agrees(out, tensors, "out")
     if "out_fp64" in tensors:
         tower = tower_of(case, tensors).double()
@@ -78,7 +83,7 @@ def check_rope(case: Case, tensors: Tensors) -> None:
         x = tensors[f"apply.hd{head_dim}.x"]
         table = as_complex(tensors[f"apply.hd{head_dim}.freqs"])[:, 0]
         rotated = rotate_interleaved(x.unflatten(-1, (-1, head_dim)), table.to(torch.complex64)).flatten(2)
-        assert_close(rotated, tensors[f"apply.hd{head_dim}.out"], SINGLE_TABLE_TOLERANCE)
+        assert_agrees(rotated, tensors, f"apply.hd{head_dim}.out", SINGLE_TABLE_TOLERANCE)
     dims = [int(found[1]) for name in tensors if (found := re.fullmatch(r"sinusoid\.d(\d+)\.t", name))]
     assert dims, "no sinusoids are recorded"
     for dim in dims:
@@ -102,22 +107,17 @@ def check_bridge(case: Case, tensors: Tensors) -> None:
     bridge.load_state_dict(weights)
     assert list(bridge.layers) == case["interaction_layers"]
     visual, audio = tensors["visual"], tensors["audio"]
-    grid = tuple(case["grid"])
-    rotations = bridge.rotations(grid, case["audio_steps"], case["fps"], like=visual)  # type: ignore[arg-type]  # three axes
-    for found, modality in zip(rotations, "va", strict=True):
-        assert (found is None) != config.apply_cross_rope
-        if found is not None:
-            for half, kind in zip(found.by_token, ("cos", "sin"), strict=True):
-                table = half.repeat(1, 2)
-                recorded = tensors[f"{kind}_{modality}"][0]
-                # Ours stay in float32 where the release's are rounded to the model's dtype.
-                step = torch.finfo(recorded.dtype).eps if recorded.dtype == torch.bfloat16 else SINGLE_TABLE_TOLERANCE
-                assert_close(table, recorded, step, f"{kind} {modality}")
-    calls = {found[0]: found for key in tensors if (found := re.match(r"out\.layer(\d+)\.(\w+)(?=\.visual$)", key))}
+    grid: Grid = tuple(case["grid"])
+    rotations = bridge.rotations(grid, case["audio_steps"], case["fps"], like=visual)
+    if config.apply_cross_rope:
+        rotations = checked_rotations(case, config, tensors, rotations)
+    else:
+        assert rotations == (None, None)
+    calls = {found[0]: found[1] for key in tensors if (found := re.match(r"out\.layer(\d+)\..+(?=\.visual$)", key))}
     assert calls, "no outputs are recorded"
-    for name, (layer, scale) in ((name, found.groups()) for name, found in calls.items()):
-        to_video, to_audio = recorded_scales(scale)
-        found = bridge(
+    for name, layer in calls.items():
+        to_video, to_audio = recorded_scales(case["expected"][f"{name}.visual"])
+        outputs = bridge(
             int(layer),
             visual,
             audio,
@@ -126,23 +126,46 @@ def check_bridge(case: Case, tensors: Tensors) -> None:
             audio_to_video_scale=to_video,
             video_to_audio_scale=to_audio,
         )
-        assert_agrees(found[0], tensors, f"{name}.visual")
-        assert_agrees(found[1], tensors, f"{name}.audio")
+        for output, modality in zip(outputs, ("visual", "audio"), strict=True):
+            assert output.dtype == tensors[f"{name}.{modality}"].dtype
+            assert_agrees(output, tensors, f"{name}.{modality}")
 
 
-def recorded_scales(name: str) -> tuple[float | None, float | None]:
-    """Factors on what goes to (video, audio) from a case's name: `none`, `s05` for 0.5, `a05_v1` for 0.5 and 1."""
+def checked_rotations(case: Case, config: BridgeConfig, tensors: Tensors, ours: Rotations) -> Rotations:
+    """Holds our tables to the recorded ones, and returns the rotations that the recorded calls were given.
 
-    def number(digits: str) -> float:
-        return float(f"{digits[0]}.{digits[1:] or 0}")
+    In bfloat16 both are the recorded tables: the release rounds them, and a model that was cast as a whole (not loaded
+    in bfloat16) has rounded frequencies as well. Ours keep float32.
+    """
+    grid: Grid = tuple(case["grid"])
+    video = video_positions(grid[0], case["fps"], config.audio_fps, config.apply_first_frame_bias_in_rope)
+    positions = {"v": video.repeat_interleave(grid[1] * grid[2]), "a": torch.arange(case["audio_steps"]).float()}
+    exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
+    rounded = {m: torch.outer(p, (1 / 10000**exponents).bfloat16().float()) for m, p in positions.items()}
+    narrow = tensors["visual"].dtype == torch.bfloat16
+    given = []
+    for own, modality in zip(ours, "va", strict=True):
+        assert own is not None
+        recorded = {kind: tensors[f"{kind}_{modality}"][0] for kind in ("cos", "sin")}
+        for half, (kind, table) in zip(own.by_token, recorded.items(), strict=True):
+            step = max(SINGLE_TABLE_TOLERANCE, one_step(table.dtype))
+            cast_whole = getattr(rounded[modality], kind)().repeat(1, 2)
+            if not narrow or rel_to_max(cast_whole, table) > step:
+                assert_close(half.repeat(1, 2), table, step, f"{kind} {modality}")
+        cos, sin = (table[:, : config.head_dim // 2].float() for table in recorded.values())
+        given.append(Rotation(cos, sin, (len(cos), 1, 1), (config.head_dim // 2, 0, 0), "halves"))
+    return (given[0], given[1]) if narrow else ours
 
-    if name == "none":
-        return None, None
-    if one := re.fullmatch(r"s(\d+)", name):
-        return number(one[1]), number(one[1])
-    both = re.fullmatch(r"a(\d+)_v(\d+)", name)
-    assert both, f"no reading of the scale {name}"
-    return number(both[1]), number(both[2])
+
+def recorded_scales(call: str) -> tuple[float | None, float | None]:
+    """Factors on what goes to (video, audio), from the keywords at the end of a recorded call's description."""
+    found = re.search(r"(\{.*\})\)\[[01]\]$", call)
+    assert found, f"no scales in {call!r}"
+    keywords = ast.literal_eval(found[1])
+    unknown = keywords.keys() - {"condition_scale", "a2v_condition_scale", "v2a_condition_scale"}
+    assert not unknown, f"no reading of {sorted(unknown)}"
+    both = keywords.get("condition_scale")
+    return tuple(keywords.get(f"{way}_condition_scale", both) for way in ("a2v", "v2a"))
 
 
 def check_aligned_tables(case: Case, tensors: Tensors) -> None:
@@ -163,13 +186,12 @@ def check_aligned_tables(case: Case, tensors: Tensors) -> None:
                 stored, found = f"{key}.{name}{suffix}", half.repeat(1, 2)
                 if stored in tensors:
                     assert found.dtype == dtype
-                    one_step = torch.finfo(dtype).eps if dtype == torch.bfloat16 else SINGLE_TABLE_TOLERANCE
-                    assert_close(found, tensors[stored][0], one_step, stored)
+                    assert_close(found, tensors[stored][0], max(SINGLE_TABLE_TOLERANCE, one_step(dtype)), stored)
 
 
 def joint_model(case: Case, tensors: Tensors) -> DualTower:
     if case.get("weights_from_checkpoint"):
-        return load_model(FOLDER / case["weights_from_checkpoint"], dtype=tensors["visual_latents"].dtype)
+        return load_model(FOLDER / case["weights_from_checkpoint"], dtype=tensors["out_visual"].dtype)
     model = DualTower(
         DualTowerConfig(
             component_config(VideoTowerConfig, case["config"][case["visual_dit"]]),
@@ -186,19 +208,33 @@ def joint_model(case: Case, tensors: Tensors) -> DualTower:
 @torch.no_grad()
 def check_joint_step(case: Case, tensors: Tensors) -> None:
     model = joint_model(case, tensors)
-    latents, noisy = tensors["visual_latents"], model.config.video.out_dim
-    video, audio = model(
-        latents[:, :noisy],
-        latents[:, noisy:] if latents.shape[1] > noisy else None,
-        tensors["audio_latents"],
-        tensors["timestep"],
-        tensors.get("audio_timestep", tensors["timestep"]),
-        tensors["context"],
-        expert="low_noise" if case["visual_dit"] == "video_dit_2" else "high_noise",
-        video_fps=case["video_fps"],
-    )
-    assert_agrees(video, tensors, "out_visual")
-    assert_agrees(audio, tensors, "out_audio")
+    noisy = model.config.video.out_dim
+    inputs = {name: tensors[name] for name in ("visual_latents", "audio_latents", "timestep", "context")}
+    inputs["audio_timestep"] = tensors.get("audio_timestep", tensors["timestep"])
+
+    def step(visual_latents: torch.Tensor, audio_latents: torch.Tensor, **rest: torch.Tensor) -> Pair:
+        velocities: Pair = model(
+            visual_latents[:, :noisy],
+            visual_latents[:, noisy:] if visual_latents.shape[1] > noisy else None,
+            audio_latents,
+            rest["timestep"],
+            rest["audio_timestep"],
+            rest["context"],
+            expert="low_noise" if case["visual_dit"] == "video_dit_2" else "high_noise",
+            video_fps=case["video_fps"],
+            as_released=True,
+        )
+        return velocities
+
+    for velocity, name in zip(step(**inputs), ("out_visual", "out_audio"), strict=True):
+        assert velocity.dtype == tensors[name].dtype
+        assert_agrees(velocity, tensors, name)
+    if "out_visual_fp64" in tensors:
+        model.double()
+        exact = step(**{name: value.double() for name, value in inputs.items()})
+        for velocity, name in zip(exact, ("out_visual", "out_audio"), strict=True):
+            # The reference's sinusoid stays in float32, ours does not.
+            assert_close(velocity, tensors[f"{name}_fp64"], SINGLE_TABLE_TOLERANCE, f"{name} in float64")
 
 
 def check_training_step(case: Case, tensors: Tensors) -> None:
@@ -222,6 +258,7 @@ def check_training_step(case: Case, tensors: Tensors) -> None:
         padded(tensors["context_valid"]),
         expert="low_noise" if case["expert"] == "video_dit_2" else "high_noise",
         video_fps=case["inputs"]["video_fps"],
+        as_released=True,
     )
     losses = []
     for modality, velocity in zip(("video", "audio"), predicted, strict=True):

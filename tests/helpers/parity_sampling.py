@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,12 +23,12 @@ from mova_core.diffusion.flow import Pair, noised
 from mova_core.diffusion.guidance import Guidance, guided_velocity
 from mova_core.diffusion.schedule import (
     SIGMA_MIN,
-    PairedSchedule,
     Point,
     paired_schedule,
     snapped_as_released,
     training_grid,
 )
+from mova_core.diffusion.scheduler import FIXED, Scheduler
 from mova_core.diffusion.solvers import Euler, integrate
 from mova_core.inference.arguments import pictures_of
 from mova_core.inference.clip_inputs import ClipInputs
@@ -37,6 +36,9 @@ from mova_core.inference.denoising import StepState
 from mova_core.inference.inputs import Settings
 from mova_core.inference.pipeline import MovaPipeline
 from mova_core.models.weights import load_model
+
+RELEASED_SHIFT = 3.0
+"""What the release's scheduler takes where it is built without a shift."""
 
 
 def check_schedules(case: Case, tensors: Tensors) -> None:
@@ -46,15 +48,17 @@ def check_schedules(case: Case, tensors: Tensors) -> None:
 
 def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
     """The recorded loss weights over timesteps are not checked: the report's loss has none, nor has the release's."""
+    check_options(config)
     ends = {"extra_one_step": config.get("extra_one_step", False), "sigma_min": config.get("sigma_min", SIGMA_MIN)}
-    overrides = config.get("set_kwargs", {})
-    pair = config.get("pair", {})
-    shift = overrides.get("shift", config["shift"])
+    built_with = config.get("shift", RELEASED_SHIFT)
+    overrides, pair = config.get("set_kwargs", {}), config.get("pair") or {}
+    shift, strength = overrides.get("shift", built_with), overrides.get("denoising_strength", 1.0)
     schedule = paired_schedule(
         config["steps"],
-        video_shift=pair.get("visual_shift", shift),
-        audio_shift=pair.get("audio_shift", shift),
-        strength=overrides.get("denoising_strength", 1.0),
+        # A pair is set before the steps are, and keeps to what the scheduler was built with.
+        video_shift=pair.get("visual_shift", built_with) if pair else shift,
+        audio_shift=pair.get("audio_shift", built_with) if pair else shift,
+        strength=1.0 if pair else strength,
         **ends,
     )
     found = torch.tensor([[p.video_sigma, p.audio_sigma, p.video_timestep, p.audio_timestep] for p in schedule.points])
@@ -65,7 +69,7 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
         assert_close(found[:-1, 0], tensors["sigmas"], SCHEDULE_TOLERANCE)
         assert_close(found[:-1, 2], tensors["timesteps"], SCHEDULE_TOLERANCE)
 
-    grid = training_grid(config["shift"], **ends)
+    grid = training_grid(built_with, **ends)
     assert_close(grid, tensors["train_sigmas"], SCHEDULE_TOLERANCE)
     assert_close(grid * 1000, tensors["train_timesteps"], SCHEDULE_TOLERANCE)
     assert_close(grid * 1000, tensors["training_timesteps"], SCHEDULE_TOLERANCE)
@@ -85,7 +89,7 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
         config["steps"],
         video_shift=shift,
         audio_shift=shift,
-        strength=overrides.get("denoising_strength", 1.0),
+        strength=strength,
         **ends,
     )
     start, end = single.points[config["steps"] // 2 : config["steps"] // 2 + 2]
@@ -95,21 +99,33 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
     assert_close(noised(x, v, sigma), tensors["add_noise"], SCHEDULE_TOLERANCE, "noised")
 
 
+def check_options(config: Mapping[str, Any]) -> None:
+    """Fails on an option of the recorded scheduler that has no counterpart here, and that a result depends on."""
+    known = {"steps", "n_train_ts_ge_900", "shift", "extra_one_step", "sigma_min", "set_kwargs", "pair", *FIXED}
+    given = {name: config.get(name, value) for name, value in FIXED.items()}
+    unread = {
+        *(config.keys() - known),
+        *(name for name, value in given.items() if value != FIXED[name]),
+        *(config.get("set_kwargs", {}).keys() - {"shift", "denoising_strength"}),
+        *((config.get("pair") or {}).keys() - {"visual_shift", "audio_shift"}),
+    }
+    assert not unread, f"the recorded schedule has {sorted(unread)}, which no schedule here has"
+
+
 @torch.no_grad()
 def check_denoising(case: Case, tensors: Tensors) -> None:
     """Schedule, experts, guidance and solver, from the recorded noise, condition and embeddings to the last latents."""
     inputs = case["inputs"]
     model = load_model(FOLDER / inputs["checkpoint"])
-    scheduler = json.loads((FOLDER / inputs["checkpoint"] / "scheduler" / "scheduler_config.json").read_text())
-    shifts = inputs["pair_postprocess"] or {"visual_shift": scheduler["shift"], "audio_shift": scheduler["shift"]}
-    ends = {"extra_one_step": scheduler["extra_one_step"], "sigma_min": scheduler["sigma_min"]}
-    exact = paired_schedule(
+    shifts = inputs.get("pair_postprocess") or {}
+    schedule = Scheduler.load(FOLDER / inputs["checkpoint"]).schedule(
         inputs["num_inference_steps"],
-        video_shift=shifts["visual_shift"],
-        audio_shift=shifts["audio_shift"],
-        **ends,
+        video_shift=shifts.get("visual_shift"),
+        audio_shift=shifts.get("audio_shift"),
+        compat=True,
     )
-    schedule: PairedSchedule = snapped_as_released(exact, training_grid(scheduler["shift"], **ends))
+    found = torch.tensor([[p.video_timestep, p.audio_timestep] for p in schedule.points[:-1]])
+    assert_close(found, tensors["paired_timesteps"], SCHEDULE_TOLERANCE, "timesteps")
     prompt, empty = padded(tensors["prompt_embeds_valid"]), padded(tensors["negative_embeds_valid"])
     guidance = Guidance.both(inputs["cfg_scale"])
     experts: list[str] = []
@@ -131,6 +147,7 @@ def check_denoising(case: Case, tensors: Tensors) -> None:
                 expert=expert,
                 bridge=bridge,
                 video_fps=inputs["video_fps"],
+                as_released=True,
             )
 
         velocity = guided_velocity(joint, latents, prompt, empty, guidance.branches)
@@ -155,7 +172,7 @@ def check_pipeline(case: Case, tensors: Tensors) -> None:
     check_denoising(case, tensors)
     inputs = case["inputs"]
     pipeline = MovaPipeline.from_pretrained(FOLDER / inputs["checkpoint"])
-    shifts = inputs["pair_postprocess"] or {"visual_shift": None, "audio_shift": None}
+    shifts = inputs.get("pair_postprocess") or {}
     settings = Settings(
         num_steps=inputs["num_inference_steps"],
         text_guidance=inputs["cfg_scale"],
@@ -165,8 +182,8 @@ def check_pipeline(case: Case, tensors: Tensors) -> None:
         width=inputs["width"],
         num_frames=inputs["num_frames"],
         fps=inputs["video_fps"],
-        video_shift=shifts["visual_shift"],
-        audio_shift=shifts["audio_shift"],
+        video_shift=shifts.get("visual_shift"),
+        audio_shift=shifts.get("audio_shift"),
         compat=True,
     )
     clips = ClipInputs(

@@ -15,6 +15,8 @@ import pytest
 from parity_recordings import CASES, FOLDER, Case, Tensors
 from safetensors.torch import load_file
 
+from mova_core.errors import UserError
+
 CHECKS: dict[str, Callable[[Case, Tensors], None]] = {
     "wan_video_forward": parity_models.check_tower,
     "wan_video_forward_per_sample_t": parity_models.check_tower,
@@ -36,5 +38,11 @@ CHECKS: dict[str, Callable[[Case, Tensors], None]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, on import
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_agrees_with_the_release(case: Case) -> None:
-    assert case["kind"] in CHECKS, f"no check for the kind {case['kind']}"
-    CHECKS[case["kind"]](case, load_file(FOLDER / case["file"]) if "file" in case else {})
+    name, kind = case["id"], case["kind"]
+    assert kind in CHECKS, f"{name}: no check for the kind {kind}"
+    try:
+        CHECKS[kind](case, load_file(FOLDER / case["file"]) if "file" in case else {})
+    except KeyError as error:
+        pytest.fail(f"{name} ({kind}): the case lacks {error}, which its check reads")
+    except UserError as error:
+        pytest.fail(f"{name} ({kind}): refused here: {error}")

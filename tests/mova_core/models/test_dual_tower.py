@@ -108,6 +108,34 @@ def test_audio_layers_beyond_the_video_towers_depth_run(make_model: Callable[...
     assert not torch.equal(run(model, batch)[1], before)
 
 
+def test_the_releases_errors_are_repeated_on_request_only(make_model: Callable[..., DualTower], batch: Batch) -> None:
+    """It skips audio layers beyond the video tower's depth, and overrides a learned condition scale by 1."""
+    model = make_model(
+        video_num_layers=1,
+        bridge_visual_layers=1,
+        audio_num_layers=3,
+        bridge_audio_layers=3,
+        bridge_trainable_condition_scale=True,
+    )
+    scale = model.dual_tower_bridge.condition_scale
+    assert scale is not None
+    with torch.no_grad():
+        scale.fill_(0.25)
+        before, released = run(model, batch), run(model, batch, as_released=True)
+        scale.fill_(1.0)
+        model.audio_dit.blocks[2].get_parameter("ffn.0.weight").mul_(2)
+        for found, expected in zip(run(model, batch, as_released=True), released, strict=True):
+            assert torch.equal(found, expected)
+        assert torch.equal(run(model, batch)[0], released[0])
+    assert not torch.equal(before[0], released[0])
+    assert not torch.equal(before[1], released[1])
+
+
+def test_a_timestep_for_each_token_is_refused(make_model: Callable[..., DualTower], batch: Batch) -> None:
+    with pytest.raises(ValueError, match=r"timesteps are \(3, 12\), expected one a sample or one for all"):
+        run(make_model(), batch | {"video_timestep": batch["video_timestep"][:, None].expand(3, 12)})
+
+
 def test_one_expert_serves_all_noise_levels(make_model: Callable[..., DualTower], batch: Batch) -> None:
     model = make_model(num_experts=1)
     assert model.video_dit_2 is None
