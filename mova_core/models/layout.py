@@ -53,6 +53,12 @@ INERT_KEYS: dict[str, dict[str, object]] = {
 OWN_KEYS: dict[str, object] = {"spatial_rope_scale": 1.0}
 """Keys that the release does not know, with its value; written only where they differ."""
 
+RELEASED_DEFAULTS: dict[type, dict[str, object]] = {
+    AudioTowerConfig: {"vae_type": "oobleck"},
+    BridgeConfig: {"apply_cross_rope": False, "interaction_strategy": "shallow_focus"},
+}
+"""What the release's classes take where a config.json is silent and ours would take something else."""
+
 CHOICES: dict[object, tuple[str, ...]] = {"Strategy": get_args(Strategy), "AudioScheme": get_args(AudioScheme)}
 """The names that a field of such a type can have."""
 
@@ -87,6 +93,8 @@ def read_config(folder: Path) -> DualTowerConfig:
 def component_config(kind: type[ComponentConfig], entries: Mapping[str, Any]) -> ComponentConfig:
     """A component's shape from the entries of its config.json; keys without effect are passed over.
 
+    A key that may be missing stands for what the release's class takes then.
+
     Raises
     ------
     UserError : if an entry that the shape needs is missing, or one switches on a branch that is not built.
@@ -98,6 +106,7 @@ def component_config(kind: type[ComponentConfig], entries: Mapping[str, Any]) ->
                 expected=f"{off!r}, as in every MOVA release",
                 remedy="use a checkpoint of the MOVA family",
             )
+    entries = {**RELEASED_DEFAULTS.get(kind, {}), **entries}
     known = {field.name: field for field in dataclasses.fields(kind)}
     missing = [name for name, field in known.items() if name not in entries and field.default is dataclasses.MISSING]
     if missing:

@@ -75,6 +75,7 @@ def test_pooled_bridge_with_a_learned_scale_has_the_releases_parameters() -> Non
         "audio_hidden_dim": 24,
         "audio_fps": 50.0,
         "head_dim": 12,
+        "interaction_strategy": "full",
         "pooled_adaln": True,
         "trainable_condition_scale": True,
     }

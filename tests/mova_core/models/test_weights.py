@@ -166,6 +166,20 @@ def test_incomplete_configurations_are_named(make_model: Callable[..., DualTower
         load_model(tmp_path)
 
 
+def test_a_silent_configuration_means_what_the_releases_classes_take(
+    make_model: Callable[..., DualTower], tmp_path: Path
+) -> None:
+    changes = {"bridge_apply_cross_rope": False, "bridge_interaction_strategy": "shallow_focus"}
+    model = make_model(audio_vae_type="oobleck", audio_num_layers=3, bridge_audio_layers=3, **changes)
+    save_model(model, tmp_path)
+    optional = ("vae_type", "apply_cross_rope", "interaction_strategy", "pooled_adaln", "eps", "seperated_timestep")
+    for name in ("video_dit", "audio_dit", "dual_tower_bridge"):
+        path = tmp_path / name / "config.json"
+        entries = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in entries.items() if key not in optional} | {"new": 1}))
+    assert load_model(tmp_path).config == model.config
+
+
 def test_only_keys_of_the_release_are_written_by_default(make_model: Callable[..., DualTower], tmp_path: Path) -> None:
     save_model(make_model(), tmp_path)
     assert "spatial_rope_scale" not in json.loads((tmp_path / "video_dit" / "config.json").read_text())
