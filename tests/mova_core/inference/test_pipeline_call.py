@@ -55,6 +55,24 @@ def test_arguments_override_the_defaults(pipeline: MovaPipeline) -> None:
     assert (output.settings.num_steps, output.settings.text_guidance) == (1, 1.0)
 
 
+@pytest.mark.parametrize("compat", [False, True])
+def test_the_releases_ways_are_followed_on_request_only(
+    pipeline: MovaPipeline, monkeypatch: pytest.MonkeyPatch, compat: bool
+) -> None:
+    forward, seen = pipeline.model.forward, []
+
+    def watched(*inputs: Any, **options: Any) -> Any:
+        seen.append(options["as_released"])
+        return forward(*inputs, **options)
+
+    monkeypatch.setattr(pipeline.model, "forward", watched)
+    followed = pipeline("a bell", seed=1, num_inference_steps=7, compat=compat, output_type="latent")
+    assert set(seen) == {compat}
+    exact = pipeline("a bell", seed=1, num_inference_steps=7, output_type="latent")
+    # Seven steps do not fall on the release's grid of levels.
+    assert torch.equal(followed.frames, exact.frames) != compat
+
+
 def test_no_negative_prompt_is_an_empty_one(pipeline: MovaPipeline) -> None:
     guided = {"seed": 1, "guidance_scale": 3.0}
     none, empty = (pipeline("a bell", negative_prompt=words, **guided) for words in (None, ""))  # type: ignore[arg-type]  # mixed types
