@@ -137,6 +137,8 @@ def _has_kind(value: object, annotation: object) -> bool:
     if annotation in CHOICES:
         return value in CHOICES[annotation]
     sizes = value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple) != str(annotation).startswith("tuple"):
+        return False
     wanted = str(annotation).count("int")
     return len(sizes) == wanted and all(type(size) is int and size > 0 for size in sizes)
 

@@ -212,6 +212,8 @@ def test_dtype_can_be_chosen(make_model: Callable[..., DualTower], tmp_path: Pat
         ("video_dit/config.json", {"num_heads": 5}, "num_heads 5"),
         ("video_dit/config.json", {"num_heads": 8}, "head_dim is 3"),
         ("video_dit/config.json", {"patch_size": [2, 2]}, r"patch_size \(2, 2\)"),
+        ("video_dit/config.json", {"num_layers": [3]}, r"num_layers \(3,\)"),
+        ("audio_dit/config.json", {"patch_size": 1}, "patch_size 1"),
         ("model_index.json", {"boundary_ratio": "0.9"}, "boundary_ratio is '0.9'"),
     ],
 )
