@@ -23,6 +23,7 @@ from mova_core.diffusion.flow import Pair, noised
 from mova_core.diffusion.guidance import Guidance, guided_velocity
 from mova_core.diffusion.schedule import (
     SIGMA_MIN,
+    PairedSchedule,
     Point,
     paired_schedule,
     snapped_as_released,
@@ -39,6 +40,9 @@ from mova_core.models.weights import load_model
 
 RELEASED_SHIFT = 3.0
 """What the release's scheduler takes where it is built without a shift."""
+PAIR_OPTIONS = {
+    f"{modality}_{option}" for modality in ("visual", "audio") for option in ("shift", "denoising_strength")
+}
 
 
 def check_schedules(case: Case, tensors: Tensors) -> None:
@@ -53,13 +57,18 @@ def check_schedule(config: Mapping[str, Any], tensors: Tensors) -> None:
     built_with = config.get("shift", RELEASED_SHIFT)
     overrides, pair = config.get("set_kwargs", {}), config.get("pair") or {}
     shift, strength = overrides.get("shift", built_with), overrides.get("denoising_strength", 1.0)
-    schedule = paired_schedule(
-        config["steps"],
-        # A pair is set before the steps are, and keeps to what the scheduler was built with.
-        video_shift=pair.get("visual_shift", built_with) if pair else shift,
-        audio_shift=pair.get("audio_shift", built_with) if pair else shift,
-        strength=1.0 if pair else strength,
-        **ends,
+
+    def column(modality: str) -> tuple[Point, ...]:
+        own, begin = shift, strength
+        if pair:
+            # It is set before the steps are, and keeps to what the scheduler was built with.
+            own = pair.get(f"{modality}_shift", built_with)
+            begin = pair.get(f"{modality}_denoising_strength", 1.0)
+        return paired_schedule(config["steps"], video_shift=own, audio_shift=own, strength=begin, **ends).points
+
+    columns = zip(column("visual"), column("audio"), strict=True)
+    schedule = PairedSchedule(
+        tuple(Point(v.video_sigma, a.audio_sigma, v.video_timestep, a.audio_timestep) for v, a in columns)
     )
     found = torch.tensor([[p.video_sigma, p.audio_sigma, p.video_timestep, p.audio_timestep] for p in schedule.points])
     assert_close(found[:-1, :2], tensors["pairs_sigmas"], SCHEDULE_TOLERANCE)
@@ -107,7 +116,7 @@ def check_options(config: Mapping[str, Any]) -> None:
         *(config.keys() - known),
         *(name for name, value in given.items() if value != FIXED[name]),
         *(config.get("set_kwargs", {}).keys() - {"shift", "denoising_strength"}),
-        *((config.get("pair") or {}).keys() - {"visual_shift", "audio_shift"}),
+        *((config.get("pair") or {}).keys() - PAIR_OPTIONS),
     }
     assert not unread, f"the recorded schedule has {sorted(unread)}, which no schedule here has"
 
