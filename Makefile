@@ -45,7 +45,7 @@ repro: $(INSTALLED) ## the same lineage through DVC: only what changed runs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 test: lint ## lint, types, contracts, and every test that is not marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(INSTALLED) ## the tests marked slow: kills, resumes, two processes
 	$(BIN)/python -m pytest -m slow
