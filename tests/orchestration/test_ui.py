@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -45,9 +46,7 @@ def address(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> I
     """Address of a `dagster dev` that was started in the repository's root with nothing but workspace.yaml."""
     home = tmp_path_factory.mktemp("dagster")
     write_text(home / "dagster.yaml", "telemetry: {enabled: false}\nnux: {enabled: false}\n")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     environment = {**os.environ, "DAGSTER_HOME": str(home), "MOVA_ROOT": str(workspace.root)}
     with (home / "dev.log").open("w") as log:
         process = subprocess.Popen(
@@ -69,6 +68,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     assert BROWSER is not None
     with Chromium(BROWSER, tmp_path_factory.mktemp("profile")) as page:
         yield page
+
+
+def _free_port() -> int:
+    """A port below those that the system hands out: no other test is given it before `dagster dev` has taken it."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("of a hundred ports below 32000 none is free")
 
 
 def _wait_until_up(address: str, process: subprocess.Popen[bytes], log: Path) -> str:
