@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mova_core import __version__
 from mova_core.bench.commands import add_gpu_step, add_memory
 from mova_core.errors import UserError, as_user_error
 from mova_core.inference.commands import add_generate, add_prompts_options, add_refine, run_prompts
+from mova_core.inference.processes import index, is_first, refuse_several
 from mova_core.progress import say
 
 EXIT_BAD_INPUT = 2
@@ -21,6 +23,9 @@ EXIT_INTERRUPTED = 130
 INTERRUPTED = "interrupted; the same command goes on where this one stopped"
 REFUSAL_VARIABLE = "MOVA_REFUSAL"
 """Names a file in which the line of a refused command is left for the program that started it."""
+SECONDS_FOR_THE_FIRST = 5.0
+"""What several processes meet alike is for the first to say. The others, which the launcher ends with it, wait so long
+before they speak: one that alone met something is then still there, and heard."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return action(options)
     except KeyboardInterrupt:
-        print(f"mova: {INTERRUPTED}", file=sys.stderr)
+        say(f"mova: {INTERRUPTED}")
         return EXIT_INTERRUPTED
     except Exception as error:
         known = as_user_error(error)
@@ -138,7 +143,6 @@ def _init(options: argparse.Namespace) -> int:
 
 def _run_verb(options: argparse.Namespace) -> int:
     from mova_core.config import load_config
-    from mova_core.inference.processes import refuse_several
     from mova_core.steps import STEPS, run_step
     from mova_core.workspace import Workspace
 
@@ -239,7 +243,11 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _refuse(error: UserError) -> None:
     """Says what is wrong, to the user and to whoever wants to pass it on."""
-    say(f"mova: {error}")
+    if is_first():
+        say(f"mova: {error}")
+    else:
+        time.sleep(SECONDS_FOR_THE_FIRST)
+        print(f"mova: process {index()}: {error}", file=sys.stderr, flush=True)
     place = os.environ.get(REFUSAL_VARIABLE)
     if place:
         with contextlib.suppress(OSError), open(place, "w", encoding="utf-8") as stream:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova_core.errors import UserError
-from mova_core.inference.processes import refuse_several
 
 if TYPE_CHECKING:
     from mova_core.inference.refinement import Refiner
@@ -62,7 +61,8 @@ def add_prompts_options(sample: argparse.ArgumentParser) -> None:
     """`mova sample --prompts`, beside the lineage's own `mova sample`."""
     own = sample.add_argument_group(
         "your own prompts",
-        "Without --prompts the lineage's sets are sampled, as params.yaml says, and none of these count.",
+        "Without --prompts the lineage's sets are sampled, as params.yaml says, and none of these count. "
+        "`torchrun --nproc-per-node N -m mova_core sample --prompts ...` shares the clips among N processes.",
     )
     own.add_argument(
         "--prompts",
@@ -74,6 +74,14 @@ def add_prompts_options(sample: argparse.ArgumentParser) -> None:
     own.add_argument("--out", type=Path, metavar="DIR", help="where clips and manifest.jsonl go; run again to go on")
     own.add_argument("--batch-size", type=int, default=1, metavar="N", help="clips made at once (default: 1)")
     own.add_argument("--replace", action="store_true", help="make clips again whose settings changed")
+    own.add_argument(
+        "--parallel",
+        choices=("prompts", "sequence"),
+        default="prompts",
+        help="what the processes of torchrun share: prompts, where each makes every N-th batch by itself and the clips "
+        "are those of one process bit for bit; or sequence, the tokens of each clip, for when clips are fewer than "
+        "processes and N divides the model's heads (default: prompts)",
+    )
     _add_sampling_options(own)
 
 
@@ -167,26 +175,26 @@ def run_prompts(options: argparse.Namespace) -> int:
     from mova_core.inference.prompts import sample_prompts
     from mova_core.workspace import Workspace
 
-    refuse_several("sample --prompts")
     if options.prompts is None or options.out is None:
         raise UserError(
             f"{'--out' if options.prompts is None else '--prompts'} is given alone",
             expected="--prompts and --out together, or neither for the lineage's own sets",
             remedy="add the other one",
         )
-    print(
-        sample_prompts(
-            Workspace(options.root),
-            options.prompts,
-            options.out,
-            common=_common(options),
-            checkpoint=options.checkpoint,
-            options=_run_options(options),
-            refiner=_refiner(options),
-            batch_size=options.batch_size,
-            replace=options.replace,
-        )
+    done = sample_prompts(
+        Workspace(options.root),
+        options.prompts,
+        options.out,
+        common=_common(options),
+        checkpoint=options.checkpoint,
+        options=_run_options(options),
+        refiner=_refiner(options),
+        batch_size=options.batch_size,
+        replace=options.replace,
+        parallel=options.parallel,
     )
+    if done:
+        print(done)
     return 0
 
 

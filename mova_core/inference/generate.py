@@ -8,8 +8,8 @@ from pathlib import Path
 from mova_core.inference.givens import check_request
 from mova_core.inference.identity import identify
 from mova_core.inference.inputs import Settings
-from mova_core.inference.processes import check_spread, is_first, joined, num_processes, refuse_several
-from mova_core.inference.refinement.record import Refiner
+from mova_core.inference.processes import check_spread, from_first, is_first, joined, num_processes, refuse_several
+from mova_core.inference.refinement.record import Refinement, Refiner
 from mova_core.inference.request import ClipRequest
 from mova_core.inference.running import RunOptions, choose_machine, load, make_clips, watcher
 from mova_core.inference.saving import check_out, preview_path, record_of, refined_record, save_clip, save_record
@@ -47,26 +47,22 @@ def generate_clip(
     source = find_source(workspace, checkpoint)
     settings = request.settings(source.defaults.settings)
     num_windows = check_request(request, settings)
-    if num_processes() > 1:
+    several = num_processes() > 1
+    if several:
         check_spread(source.folder)
-        if refiner is not None:
-            refuse_several("generate --refine")
         if options.compile:
             refuse_several("generate --compile")
     machine = choose_machine(source, options)
-    refinement = None
-    if refiner is not None:
-        refinement = refiner.refine(request.prompt, request.image)
-        say(f"refined by {refinement.refiner}: {refinement.prompt}")
-    started = time.monotonic()
     record = record_of(request, settings, identify(source.folder, source.codecs), machine.dtype_name)
-    if refinement is not None:
-        record |= refined_record(refinement)
     with joined(machine.device.type):
-        pipeline = load(source, machine)
+        if refiner is not None:
+            record |= refined_record(from_first(lambda: _refined(refiner, request)))
+        started = time.monotonic()
+        pipeline = load(source, machine, spread=several)
         loaded = time.monotonic()
         with ticking("denoise", num_windows * settings.num_steps) as tick:
-            on_step = watcher(pipeline, settings, tick, options.preview_every, [preview_path(out)])
+            every = options.preview_every if is_first() else 0
+            on_step = watcher(pipeline, settings, tick, every, [preview_path(out)])
             ((frames, audio),) = make_clips(pipeline, [request], [record["prompt"]], settings, on_step)
     sampled = time.monotonic()
     if not is_first():
@@ -88,6 +84,12 @@ def generate_clip(
         f"at {settings.fps:g} fps with sound at {sample_rate_hz} Hz, seed {request.seed}, {_how(settings)}, "
         f"from {source.folder}, in {time.monotonic() - started:.1f} s"
     )
+
+
+def _refined(refiner: Refiner, request: ClipRequest) -> Refinement:
+    refinement = refiner.refine(request.prompt, request.image)
+    say(f"refined by {refinement.refiner}: {refinement.prompt}")
+    return refinement
 
 
 def _how(settings: Settings) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +13,39 @@ from mova_core.errors import UserError
 from mova_core.files import locked
 from mova_core.inference.identity import identify
 from mova_core.inference.inputs import Settings
+from mova_core.inference.processes import (
+    check_spread,
+    from_first,
+    gathered,
+    index,
+    is_first,
+    joined,
+    num_processes,
+    refuse_several,
+)
 from mova_core.inference.prompt_folder import LOCK_FILE, Made, PromptFolder, Wanted
 from mova_core.inference.prompt_lines import read_prompts
 from mova_core.inference.refinement.record import Refinement, Refiner
 from mova_core.inference.running import Machine, RunOptions, choose_machine, load, make_clips, watcher
 from mova_core.inference.saving import check_folder, preview_path, record_of, refined_record, save_clip
+from mova_core.inference.sharing import Parallel, Sharing
 from mova_core.inference.source import Source, find_source
-from mova_core.progress import ticking
+from mova_core.progress import say, ticking
 from mova_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from mova_core.inference.pipeline import MovaPipeline
+
+
+@dataclass(frozen=True)
+class Way:
+    """How clips are made, whichever they are; see `sample_prompts`."""
+
+    source: Source
+    machine: Machine
+    options: RunOptions
+    refiner: Refiner | None
+    sharing: Sharing
 
 
 def sample_prompts(
@@ -35,8 +59,11 @@ def sample_prompts(
     refiner: Refiner | None = None,
     batch_size: int = 1,
     replace: bool = False,
+    parallel: Parallel = "prompts",
 ) -> str:
     """Makes the clips of a prompts file that `out` lacks; returns a sentence on what was done.
+
+    Where torchrun started several processes they share the work; the first returns the sentence and the others "".
 
     Batches are formed over the whole file and made whole, so a run that goes on makes the same clips as an undisturbed
     one.
@@ -47,16 +74,22 @@ def sample_prompts(
     out : a folder; see `PromptFolder`.
     checkpoint, options, refiner : as `generate_clip` has them. Each line's prompt is refined when its clip is made.
     replace : make clips again that `out` has from other words, files, settings or weights.
+    parallel : how several processes share the work; see `mova_core.inference.sharing`.
 
     Raises
     ------
     UserError : for input that cannot work, before any model is loaded.
     """
     options = options or RunOptions()
+    sharing = Sharing(parallel)
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}", expected="at least 1", remedy="leave it out")
     check_folder(out)
     source = find_source(workspace, checkpoint)
+    if sharing.spreads:
+        check_spread(source.folder)
+        if options.compile:
+            refuse_several("sample --parallel sequence --compile")
     planned = read_prompts(prompts, common or {}, source.defaults.settings)
     machine = choose_machine(source, options)
     identity = identify(source.folder, source.codecs)
@@ -65,35 +98,51 @@ def sample_prompts(
         Wanted(item, {**record_of(item.request, item.settings, identity, machine.dtype_name), **refined_by})
         for item in planned
     ]
-    with locked(out / LOCK_FILE, "mova sample"):
-        return _fill(PromptFolder(out), wanted, source, machine, options, refiner, batch_size, replace)
+    with (
+        joined(machine.device.type, sharing.patience),
+        locked(out / LOCK_FILE, "mova sample") if is_first() else contextlib.nullcontext(),
+    ):
+        return _fill(PromptFolder(out), wanted, Way(source, machine, options, refiner, sharing), batch_size, replace)
 
 
-def _fill(
-    folder: PromptFolder,
-    wanted: Sequence[Wanted],
-    source: Source,
-    machine: Machine,
-    options: RunOptions,
-    refiner: Refiner | None,
-    batch_size: int,
-    replace: bool,
-) -> str:
-    pending = {item.id for item in folder.begin(wanted, replace)}
+def _fill(folder: PromptFolder, wanted: Sequence[Wanted], way: Way, batch_size: int, replace: bool) -> str:
+    pending = from_first(lambda: {item.id for item in folder.begin(wanted, replace)})
     batches = [batch for batch in batches_of(wanted, batch_size) if pending & {item.id for item in batch}]
     if not batches:
-        return f"{folder.path} has all {len(wanted)} clips: nothing to do"
+        return f"{folder.path} has all {len(wanted)} clips: nothing to do" if is_first() else ""
     started = time.monotonic()
-    pipeline = load(source, machine)
     order = [item.id for item in wanted]
-    with ticking("denoise", sum(map(_num_steps, batches))) as tick:
-        for batch in batches:
-            folder.add(_make(batch, folder, pipeline, options, refiner, tick), order)
-    made = sum(map(len, batches))
+    alone = num_processes() > 1 and not way.sharing.spreads
+    if alone and len(batches) < num_processes():
+        say(f"{len(batches)} batches for {num_processes()} processes: the others wait (--parallel sequence uses all)")
+    made = _make_all(way.sharing.own(batches), folder, order, way)
+    rows = [row for others in gathered([item.row for item in made]) for row in others]
+    if not is_first():
+        return ""
+    if alone:
+        folder.take_over(rows, order)
+    total = sum(map(len, batches))
     return (
-        f"made {made} clips in {time.monotonic() - started:.1f} s, the other {len(wanted) - made} were there; "
+        f"made {total} clips in {time.monotonic() - started:.1f} s, the other {len(wanted) - total} were there; "
         f"{folder.manifest} lists all {len(wanted)}"
     )
+
+
+def _make_all(batches: Sequence[Sequence[Wanted]], folder: PromptFolder, order: Sequence[str], way: Way) -> list[Made]:
+    """Samples and writes this process's batches, and puts each into the manifest before the next begins."""
+    if not batches:
+        return []
+    pipeline = load(way.source, way.machine, spread=way.sharing.spreads)
+    written = []
+    with ticking("denoise", sum(map(_num_steps, batches))) as tick:
+        for batch in batches:
+            made = _make(batch, folder, pipeline, way, tick)
+            if is_first():
+                folder.add(made, order)
+            elif made:
+                folder.add_beside(made, index())
+            written += made
+    return written
 
 
 def batches_of(wanted: Iterable[Wanted], batch_size: int) -> list[list[Wanted]]:
@@ -114,30 +163,31 @@ def _num_steps(batch: Sequence[Wanted]) -> int:
 
 
 def _make(
-    batch: Sequence[Wanted],
-    folder: PromptFolder,
-    pipeline: MovaPipeline,
-    options: RunOptions,
-    refiner: Refiner | None,
-    tick: Callable[[], None],
+    batch: Sequence[Wanted], folder: PromptFolder, pipeline: MovaPipeline, way: Way, tick: Callable[[], None]
 ) -> list[Made]:
-    """Samples and writes a batch."""
+    """Samples a batch, and writes it where this process is to: what was written."""
+    refiner, sharing = way.refiner, way.sharing
     settings = batch[0].planned.settings
     sample_rate_hz = pipeline.codecs.audio.sample_rate_hz
     requests = [item.planned.request for item in batch]
-    refinements: list[Refinement | None] = [
-        None if refiner is None else refiner.refine(request.prompt, request.image) for request in requests
-    ]
+    refinements: Sequence[Refinement | None] = [None] * len(batch)
+    if refiner is not None:
+        refinements = sharing.once_a_batch(
+            lambda: [refiner.refine(request.prompt, request.image) for request in requests]
+        )
     paths = [folder.clip_path(item) for item in batch]
-    on_step = watcher(pipeline, settings, tick, options.preview_every, [preview_path(path) for path in paths])
+    every = way.options.preview_every if sharing.writes else 0
+    on_step = watcher(pipeline, settings, tick, every, [preview_path(path) for path in paths])
     records = [
         item.record if refined is None else {**item.record, **refined_record(refined)}
         for item, refined in zip(batch, refinements, strict=True)
     ]
     prompts = [record["prompt"] for record in records]
     clips = make_clips(pipeline, requests, prompts, settings, on_step)
+    if not sharing.writes:
+        return []
     made = []
     for item, path, record, (frames, audio) in zip(batch, paths, records, clips, strict=True):
-        sha256 = save_clip(path, frames, audio, sample_rate_hz, record, lossless_audio=options.lossless_audio)
+        sha256 = save_clip(path, frames, audio, sample_rate_hz, record, lossless_audio=way.options.lossless_audio)
         made.append(Made(item, record, sha256))
     return made

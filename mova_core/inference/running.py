@@ -15,7 +15,7 @@ from mova_core.inference.extension import extended
 from mova_core.inference.givens import Waveform, clip_inputs, read_givens
 from mova_core.inference.inputs import Pixels, Settings
 from mova_core.inference.preview import contact_sheet
-from mova_core.inference.processes import is_first, local_index, num_processes
+from mova_core.inference.processes import local_index, num_processes
 from mova_core.inference.request import ClipRequest
 from mova_core.inference.source import Source
 from mova_core.progress import say
@@ -79,7 +79,7 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
 
     Raises
     ------
-    UserError : if a GPU or a compiler is asked for and none is there.
+    UserError : if a GPU or a compiler is asked for and none is there; if processes outnumber GPUs.
     """
     import torch
 
@@ -90,15 +90,33 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
         raise UserError("--device is cuda", expected="a GPU that PyTorch sees", remedy="run `mova doctor`, or use cpu")
     found = "cuda" if torch.cuda.is_available() else "cpu"
     kind = found if options.device == "auto" else options.device
-    device = torch.device(kind, local_index()) if kind == "cuda" and num_processes() > 1 else torch.device(kind)
+    device = _own_gpu() if kind == "cuda" and num_processes() > 1 else torch.device(kind)
     dtype = source.defaults.compute_dtype if options.dtype == "auto" else options.dtype
     if options.compile:
         check_compiler(device)
     return Machine(device, resolve_compute_dtype(dtype), options.memory, options.compile)
 
 
-def load(source: Source, machine: Machine) -> MovaPipeline:
-    """The pipeline, ready to run; where several processes have joined, each with its share of every clip's tokens."""
+def _own_gpu() -> torch.device:
+    import torch
+
+    count = torch.cuda.device_count()
+    if local_index() >= count:
+        raise UserError(
+            f"this machine has {count} GPUs and at least {local_index() + 1} processes",
+            expected="one GPU for each",
+            remedy="start fewer with torchrun --nproc-per-node, or use --device cpu",
+        )
+    return torch.device("cuda", local_index())
+
+
+def load(source: Source, machine: Machine, spread: bool = False) -> MovaPipeline:
+    """The pipeline, ready to run.
+
+    Parameters
+    ----------
+    spread : whether each of the processes that have joined takes a share of every clip's tokens.
+    """
     from mova_core.inference.pipeline import MovaPipeline
 
     if machine.device.type == "cpu":
@@ -112,7 +130,7 @@ def load(source: Source, machine: Machine) -> MovaPipeline:
         compile=machine.compile,
         memory=machine.memory,
     )
-    if num_processes() > 1:
+    if spread:
         pipeline.model.spread_over_processes()
     return pipeline
 
@@ -130,7 +148,7 @@ def watcher(
     def on_step(state: StepState) -> None:
         tick()
         done = state.index + 1
-        if every and done % every == 0 and done < state.num_steps and is_first():
+        if every and done % every == 0 and done < state.num_steps:
             started = time.monotonic()
             frames = pipeline.decode_video(state.denoised[0])
             audio = pipeline.decode_audio(state.denoised[1], settings)
