@@ -8,7 +8,7 @@ from pathlib import Path
 from mova_core.inference.givens import check_request
 from mova_core.inference.identity import identify
 from mova_core.inference.inputs import Settings
-from mova_core.inference.processes import check_spread, from_first, is_first, joined, num_processes, refuse_several
+from mova_core.inference.processes import check_spread, from_first, is_first, joined, num_processes
 from mova_core.inference.refinement.record import Refinement, Refiner
 from mova_core.inference.request import ClipRequest
 from mova_core.inference.running import RunOptions, choose_machine, load, make_clips, watcher
@@ -50,8 +50,6 @@ def generate_clip(
     several = num_processes() > 1
     if several:
         check_spread(source.folder)
-        if options.compile:
-            refuse_several("generate --compile")
     machine = choose_machine(source, options)
     record = record_of(request, settings, identify(source.folder, source.codecs), machine.dtype_name)
     with joined(machine.device.type):

@@ -13,16 +13,7 @@ from mova_core.errors import UserError
 from mova_core.files import locked
 from mova_core.inference.identity import identify
 from mova_core.inference.inputs import Settings
-from mova_core.inference.processes import (
-    check_spread,
-    from_first,
-    gathered,
-    index,
-    is_first,
-    joined,
-    num_processes,
-    refuse_several,
-)
+from mova_core.inference.processes import check_spread, from_first, gathered, index, is_first, joined, num_processes
 from mova_core.inference.prompt_folder import LOCK_FILE, Made, PromptFolder, Wanted
 from mova_core.inference.prompt_lines import read_prompts
 from mova_core.inference.refinement.record import Refinement, Refiner
@@ -88,8 +79,6 @@ def sample_prompts(
     source = find_source(workspace, checkpoint)
     if sharing.spreads:
         check_spread(source.folder)
-        if options.compile:
-            refuse_several("sample --parallel sequence --compile")
     planned = read_prompts(prompts, common or {}, source.defaults.settings)
     machine = choose_machine(source, options)
     identity = identify(source.folder, source.codecs)

@@ -13,7 +13,9 @@ import torch.distributed as dist
 SECONDS = 120
 
 
-def in_two_processes(function: Callable[..., Any], rendezvous: Path, *arguments: Any) -> list[Any]:
+def in_two_processes(
+    function: Callable[..., Any], rendezvous: Path, *arguments: Any, seconds: float = SECONDS
+) -> list[Any]:
     """`function(*arguments)` in both; `rendezvous` is a file that is not there yet."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -22,7 +24,7 @@ def in_two_processes(function: Callable[..., Any], rendezvous: Path, *arguments:
     ]
     for worker in workers:
         worker.start()
-    returned = dict(queue.get(timeout=SECONDS) for _ in workers)
+    returned = dict(queue.get(timeout=seconds) for _ in workers)
     for worker in workers:
         worker.join(SECONDS)
     failures = [value for value in returned.values() if isinstance(value, str)]
