@@ -72,7 +72,7 @@ def check_spread(folder: Path) -> None:
         raise UserError(
             f"the model in {folder} has {error}",
             expected="a number of processes that divides all heads",
-            remedy="start fewer with torchrun --nproc-per-node",
+            remedy="start fewer with torchrun --nproc-per-node; `mova sample --parallel prompts` takes any number",
         ) from error
 
 
