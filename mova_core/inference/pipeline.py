@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kernels.dispatch import Request
 from mova_core.codecs.arrays import decoded_frames
 from mova_core.codecs.base import Codecs, load_codecs
+from mova_core.config.sampling import SolverName
 from mova_core.diffusion.flow import Pair
 from mova_core.diffusion.schedule import PairedSchedule
 from mova_core.diffusion.scheduler import Scheduler
@@ -265,6 +266,7 @@ class MovaPipeline:
         width: int,
         num_frames: int,
         fps: float = 24.0,
+        solver: SolverName = "euler",
         batch_size: int = DEFAULT_BATCH_SIZE,
         progress: Progress | None = None,
     ) -> tuple[Pixels, Waveforms]:
@@ -275,7 +277,7 @@ class MovaPipeline:
         prompts : what is seen and heard, one a clip.
         first_frames : uint8 RGB `[b, height, width, 3]`; None stands for white ones, as for models without a picture.
         seeds : one a clip.
-        num_steps, text_guidance, bridge_guidance, bridge, height, width, num_frames, fps : see `Settings`.
+        num_steps, text_guidance, bridge_guidance, bridge, height, width, num_frames, fps, solver : see `Settings`.
         batch_size : clips sampled at once.
         progress : called after each batch with the number of clips done.
 
@@ -288,14 +290,7 @@ class MovaPipeline:
         UserError : as a call.
         """
         settings = Settings(
-            num_steps=num_steps,
-            text_guidance=text_guidance,
-            bridge_guidance=bridge_guidance,
-            bridge=bridge,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            fps=fps,
+            num_steps, text_guidance, bridge_guidance, bridge, height, width, num_frames, fps, solver=solver
         )
         clips = ClipInputs(prompts, seeds, first_frames=first_frames)
         output = self.run(clips, settings, batch_size=batch_size, progress=progress)

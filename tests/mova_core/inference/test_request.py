@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from mova_core.cli import build_parser
+from mova_core.config.sampling import SolverName
 from mova_core.errors import UserError
 from mova_core.inference.inputs import Settings
 from mova_core.inference.request import SETTINGS, ClipRequest, frames_in
@@ -40,6 +42,12 @@ def test_every_setting_can_be_asked_for() -> None:
     assert set(asked) == set(SETTINGS)
     found = dataclasses.asdict(ClipRequest(prompt="a lamp", **asked).settings(MEANT))
     assert {name: found[own] for name, own in SETTINGS.items()} == asked
+
+
+@pytest.mark.parametrize("solver", get_args(SolverName))
+def test_the_command_line_takes_every_solver(solver: str) -> None:
+    options = build_parser().parse_args(["generate", "--prompt", "a", "--out", "a.mp4", "--solver", solver])
+    assert options.solver == solver
 
 
 @pytest.mark.parametrize(
