@@ -75,7 +75,9 @@ class VideoCodec(Protocol):
     def save(self, folder: Path) -> None: ...
 
     @classmethod
-    def load(cls, folder: Path) -> Self: ...
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> Self:
+        """dtype : what the codec computes in; pictures and latents are float32 outside of it."""
+        ...
 
     def to(self, device: torch.device) -> Self: ...
 
@@ -148,23 +150,28 @@ class Codecs:
         return Codecs(self.video.to(device), self.audio.to(device), self.text.to(device))
 
 
-def load_codecs(folder: Path) -> Codecs:
+def load_codecs(folder: Path, video_dtype: torch.dtype = torch.float32) -> Codecs:
     """Loads the codecs of a release folder, or of data/latents/codecs.
+
+    Parameters
+    ----------
+    video_dtype : what the video codec computes in. The audio codec always computes in float32: at bfloat16's 8 bits a
+        sound would hiss.
 
     Raises
     ------
-    UserError : if a component is absent, or of a class that has no implementation here.
+    UserError : if a component is absent, of a class that has no implementation here, or does not compute in that dtype.
     """
     return Codecs(
-        video=load_video_codec(folder / VIDEO_FOLDER),
+        video=load_video_codec(folder / VIDEO_FOLDER, video_dtype),
         audio=load_audio_codec(folder / AUDIO_FOLDER),
         text=load_text_encoder(folder),
     )
 
 
-def load_video_codec(folder: Path) -> VideoCodec:
+def load_video_codec(folder: Path, dtype: torch.dtype = torch.float32) -> VideoCodec:
     """The video codec in `folder` (a video_vae folder). Raises as `load_codecs`."""
-    codec: VideoCodec = _implementation(folder, VIDEO_CODECS).load(folder)
+    codec: VideoCodec = _implementation(folder, VIDEO_CODECS).load(folder, dtype)
     return codec
 
 

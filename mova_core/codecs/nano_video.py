@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mova_core.codecs.base import CONFIG_FILE, read_component_config
 from mova_core.codecs.pca import LinearCode, Moments
 from mova_core.data.weights import WEIGHTS_FILE, fill, mapped_weights
+from mova_core.errors import UserError
 from mova_core.files import write_bytes, write_text
 
 
@@ -72,8 +73,19 @@ class NanoVideoCodec(nn.Module):
         write_text(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Reads what `save` wrote."""
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> Self:
+        """Reads what `save` wrote.
+
+        Raises
+        ------
+        UserError : for another dtype than float32: a product of this size gains nothing by one.
+        """
+        if dtype != torch.float32:
+            raise UserError(
+                f"the video codec in {folder} was asked to compute in {str(dtype).removeprefix('torch.')}",
+                expected="float32, the only one that the nano codec has",
+                remedy="leave --vae-dtype out",
+            )
         codec = cls(read_component_config(folder)["latent_channels"])
         fill(codec, mapped_weights(folder), folder)
         return codec

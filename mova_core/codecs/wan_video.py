@@ -82,8 +82,8 @@ class WanVideoCodec:
         self.vae.save_pretrained(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Loads a video_vae folder; nothing is fetched.
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> Self:
+        """Loads a video_vae folder; nothing is fetched. Weights that are stored in `dtype` stay mapped from their file.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class WanVideoCodec:
                 vae = AutoencoderKLWan.from_config(entries)  # type: ignore[no-untyped-call]  # diffusers has no types
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             raise _refused(folder, str(error)) from error
-        fill(vae, mapped_weights(folder), folder, dtype=torch.float32)
+        fill(vae, mapped_weights(folder), folder, dtype=dtype)
         return cls(vae)
 
     def to(self, device: torch.device) -> Self:

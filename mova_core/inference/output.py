@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from mova_core.inference.inputs import Settings
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mova_core.errors import UserError
+from mova_core.inference.inputs import Pixels, Settings
 
 OutputType = Literal["np", "pt", "latent"]
 
@@ -37,3 +42,17 @@ class MovaOutput:
     def fps(self) -> float:
         """Frames a second."""
         return self.settings.fps
+
+
+def check_output_type(output_type: str) -> None:
+    """Raises `UserError` for a type that there is not."""
+    if output_type not in get_args(OutputType):
+        choices = ", ".join(get_args(OutputType))
+        raise UserError(f"output_type is {output_type!r}", expected=f"one of {choices}", remedy="choose one")
+
+
+def as_asked(frames: Pixels, audio: NDArray[np.float32], output_type: OutputType) -> tuple[Any, Any]:
+    """Decoded clips as `MovaOutput` has them: arrays, or with ``pt`` tensors."""
+    if output_type == "np":
+        return frames, audio
+    return torch.from_numpy(frames).movedim(-1, 2).float() / 255, torch.from_numpy(audio)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from mova_core.inference.fitting import check_fit, check_sizes
 from mova_core.inference.inputs import Pixels, Settings, TextOnly
 from mova_core.inference.joining import with_given_start
 from mova_core.inference.known import KnownPair
-from mova_core.inference.output import MovaOutput, OutputType
+from mova_core.inference.output import MovaOutput, OutputType, as_asked, check_output_type
 from mova_core.inference.placement import Memory, Placement, Run, on_turn, run_of
 from mova_core.models.compiling import compile_layers
 from mova_core.models.dual_tower import DualTower
@@ -81,6 +81,7 @@ class MovaPipeline:
         codecs: Codecs | None = None,
         device: torch.device | str = "cpu",
         compute_dtype: torch.dtype | None = None,
+        vae_dtype: torch.dtype = torch.float32,
         kernels: Request = "auto",
         memory: Memory = "auto",
         compile: bool = False,
@@ -93,6 +94,7 @@ class MovaPipeline:
         codecs_dir : where video_vae, audio_vae, text_encoder and tokenizer lie; by default beside the model.
         codecs : loaded ones, to share between pipelines, instead of `codecs_dir`.
         compute_dtype : of matrix products; None stands for the parameters' own.
+        vae_dtype : what the video VAE computes in, unless `codecs` are given.
         compile : whether `torch.compile` makes code of the layers, at their first run; see
             `mova_core.models.compiling`.
         memory : where weights are: `resident`, `swap`, `stream`, or `auto` (see `mova_core.inference.placement`).
@@ -103,7 +105,7 @@ class MovaPipeline:
         """
         folder = Path(checkpoint_dir)
         model = load_model(folder, compute_dtype=compute_dtype, kernels=kernels)
-        codecs = codecs or load_codecs(codecs_dir or folder)
+        codecs = codecs or load_codecs(codecs_dir or folder, vae_dtype)
         check_fit(model, codecs, folder)
         if compile:
             say(f"compiling {compile_layers(model, torch.device(device))} layers at their first run")
@@ -316,9 +318,7 @@ class MovaPipeline:
         UserError : for input that cannot work, before any of the work; if the model's numbers overflow.
         """
         self.check(clips, settings)
-        if output_type not in get_args(OutputType):
-            choices = ", ".join(get_args(OutputType))
-            raise UserError(f"output_type is {output_type!r}", expected=f"one of {choices}", remedy="choose one")
+        check_output_type(output_type)
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", expected="at least 1", remedy="8 suits most machines")
         self.prepare(settings, min(batch_size, len(clips)), len(clips))
@@ -440,6 +440,4 @@ class MovaPipeline:
         frames = self.decode_video(latents[0]) if clips.video is None else clips.video
         audio = self.decode_audio(latents[1], settings) if clips.audio is None else clips.audio
         frames, audio = with_given_start(clips, frames, audio.astype(np.float32), self.codecs.audio.sample_rate_hz)
-        if output_type == "np":
-            return frames, audio
-        return torch.from_numpy(frames).movedim(-1, 2).float() / 255, torch.from_numpy(audio)
+        return as_asked(frames, audio, output_type)

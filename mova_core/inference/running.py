@@ -42,6 +42,7 @@ class RunOptions:
     preview_every : steps between previews; 0 for none.
     memory : where weights are (see `mova_core.inference.placement.layout`).
     compile : whether `torch.compile` makes code of the layers.
+    vae_dtype : what the video VAE computes in.
     """
 
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -50,6 +51,7 @@ class RunOptions:
     lossless_audio: bool = False
     memory: Literal["auto", "resident", "swap", "stream"] = "auto"
     compile: bool = False
+    vae_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         """Raises `UserError` for what cannot be."""
@@ -67,11 +69,13 @@ class Machine:
     compute_dtype: torch.dtype | None
     memory: Memory = "auto"
     compile: bool = False
+    vae_dtype: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def dtype_name(self) -> str:
-        """For people; without a choice the weights' own."""
-        return "as stored" if self.compute_dtype is None else str(self.compute_dtype).removeprefix("torch.")
+        """For people and records; without a choice the weights' own."""
+        name = "as stored" if self.compute_dtype is None else str(self.compute_dtype).removeprefix("torch.")
+        return name if self.vae_dtype == "float32" else f"{name}, video VAE {self.vae_dtype}"
 
 
 def choose_machine(source: Source, options: RunOptions) -> Machine:
@@ -94,7 +98,7 @@ def choose_machine(source: Source, options: RunOptions) -> Machine:
     dtype = source.defaults.compute_dtype if options.dtype == "auto" else options.dtype
     if options.compile:
         check_compiler(device)
-    return Machine(device, resolve_compute_dtype(dtype), options.memory, options.compile)
+    return Machine(device, resolve_compute_dtype(dtype), options.memory, options.compile, options.vae_dtype)
 
 
 def _own_gpu() -> torch.device:
@@ -117,6 +121,8 @@ def load(source: Source, machine: Machine, spread: bool = False) -> MovaPipeline
     ----------
     spread : whether each of the processes that have joined takes a share of every clip's tokens.
     """
+    import torch
+
     from mova_core.inference.pipeline import MovaPipeline
 
     if machine.device.type == "cpu":
@@ -129,6 +135,7 @@ def load(source: Source, machine: Machine, spread: bool = False) -> MovaPipeline
         compute_dtype=machine.compute_dtype,
         compile=machine.compile,
         memory=machine.memory,
+        vae_dtype=getattr(torch, machine.vae_dtype),
     )
     if spread:
         pipeline.model.spread_over_processes()

@@ -100,6 +100,12 @@ def test_it_survives_the_disk_and_equal_fits_are_equal_bytes(
     assert torch.equal(loaded.encode(video), video_codec.encode(video))
 
 
+def test_it_computes_in_float32_alone(video_codec: NanoVideoCodec, tmp_path: Path) -> None:
+    video_codec.save(tmp_path)
+    with pytest.raises(UserError, match=r"asked to compute in bfloat16; expected float32.*--vae-dtype"):
+        load_video_codec(tmp_path, torch.bfloat16)
+
+
 def test_a_damaged_file_is_named(video_codec: NanoVideoCodec, tmp_path: Path) -> None:
     video_codec.save(tmp_path)
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")

@@ -89,6 +89,24 @@ def test_a_clip_in_parts_is_the_clip_in_one_pass(folder: Path) -> None:
     assert np.array_equal(frames, video_array(whole))
 
 
+def test_in_bfloat16_it_gives_nearly_the_same_from_half_the_memory(folder: Path, tmp_path: Path) -> None:
+    """Both from weights that are stored in bfloat16, as the release's are."""
+    shutil.copytree(folder, tmp_path / "vae")
+    stored = {name: value.bfloat16() for name, value in load_file(folder / WEIGHTS_FILE).items()}
+    save_file(stored, tmp_path / "vae" / WEIGHTS_FILE)
+    wide, narrow = load_video_codec(tmp_path / "vae"), load_video_codec(tmp_path / "vae", torch.bfloat16)
+    assert isinstance(wide, WanVideoCodec)
+    assert isinstance(narrow, WanVideoCodec)
+    assert {weight.dtype for weight in narrow.vae.parameters()} == {torch.bfloat16}
+    assert sum(weight.nbytes for weight in wide.vae.parameters()) == 2 * sum(w.nbytes for w in narrow.vae.parameters())
+    video = torch.rand(1, 3, 5, 32, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    latents, coarse = wide.encode(video), narrow.encode(video)
+    assert coarse.dtype == torch.float32
+    assert 0 < (coarse - latents).norm() < 0.02 * latents.norm()
+    frames, coarse_frames = (decoded_frames(codec, latents).astype(int) for codec in (wide, narrow))
+    assert 0 < np.abs(coarse_frames - frames).mean() < 1.0
+
+
 def test_a_first_frame_is_forgotten_and_the_rest_not_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = load_video_codec(folder)
     assert isinstance(codec, WanVideoCodec)

@@ -10,12 +10,15 @@ import pytest
 import torch
 from released_layout import released_layout
 
+from mova_core.cli import main
 from mova_core.codecs.base import load_codecs
 from mova_core.codecs.dac_audio import DacAudioCodec
 from mova_core.codecs.text import Umt5TextEncoder
 from mova_core.codecs.wan_video import WanVideoCodec
+from mova_core.data.media import read_clip
 from mova_core.errors import UserError
 from mova_core.inference.pipeline import MovaPipeline
+from mova_core.inference.saving import read_record
 
 pytest.importorskip("diffusers", reason="diffusers is not installed (extra release-codecs)")
 
@@ -45,6 +48,19 @@ def test_a_prompt_and_a_picture_become_a_clip_with_sound_of_its_length(release: 
     assert np.array_equal(first.frames, again.frames)
     assert np.array_equal(first.audio, again.audio)
     assert not np.array_equal(first.audio, other.audio)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_video_vae_computes_in_bfloat16_where_that_is_asked_for(release: Path, tmp_path: Path) -> None:
+    clips = {}
+    for name, options in {"wide": [], "narrow": ["--vae-dtype", "bfloat16"]}.items():
+        size = ["--height", "32", "--width", "48", "--frames", "5", "--steps", "1", "--device", "cpu"]
+        out = tmp_path / f"{name}.mp4"
+        arguments = ["--prompt", "a lamp", "--checkpoint", str(release), "--out", str(out), *size, *options]
+        assert main(["generate", *arguments]) == 0
+        clips[name] = read_record(out)["model"]["dtype"], read_clip(out)[0].astype(int)
+    assert clips["narrow"][0] == f"{clips['wide'][0]}, video VAE bfloat16"
+    assert 0 < np.abs(clips["narrow"][1] - clips["wide"][1]).mean() < 4
 
 
 @pytest.mark.parametrize(
