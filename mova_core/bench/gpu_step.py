@@ -169,7 +169,8 @@ def _measure(mode: Mode, model: DualTower, subject: Subject, device: torch.devic
     try:
         with device_peak(device) as peak, HostPeak() as host, torch.inference_mode():
             placement.prepare(run)
-            need = placement.needs(run)[mode]
+            need = placement.need
+            assert need is not None
             velocity = GuidedVelocity(model, _encoded(subject, device), subject.settings)
             firsts, seconds = [], []
             for sigma in (HIGH_NOISE, LOW_NOISE):

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from mova_core.diffusion.flow import Pair
-from mova_core.diffusion.guidance import Guidance, JointModel, Scales, guided_velocity
+from mova_core.diffusion.guidance import JointModel, guided_velocity
 from mova_core.diffusion.schedule import PairedSchedule, Point
 from mova_core.diffusion.solvers import SOLVERS, integrate
 from mova_core.errors import UserError
 from mova_core.inference.encoded import Encoded
+from mova_core.inference.guiding import guidance_of
 from mova_core.inference.inputs import Settings
-from mova_core.inference.known import KnownPair
 from mova_core.inference.rows import rows_at_once
 from mova_core.models.context import ContextMemory
 from mova_core.models.dual_tower import DualTower
@@ -48,20 +48,6 @@ class StepState:
 
 OnStep = Callable[[StepState], Pair | None]
 """Called after each step; latents that it returns are gone on with."""
-
-
-def guidance_of(settings: Settings, known: KnownPair) -> Guidance:
-    """The scales of both modalities; a held one takes the other's, so that it asks for no evaluation of its own."""
-    video = Scales(settings.text_guidance, settings.bridge_guidance)
-    audio = Scales(
-        video.text if settings.audio_text_guidance is None else settings.audio_text_guidance,
-        video.bridge if settings.audio_bridge_guidance is None else settings.audio_bridge_guidance,
-    )
-    if known.holds_video:
-        video = audio
-    if known.holds_audio:
-        audio = video
-    return Guidance(video, audio, settings.bridge)
 
 
 def denoise(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from mova_core.inference.conditioning import first_frame_condition, frames_condi
 from mova_core.inference.inputs import Pixels, Settings, white_frames
 from mova_core.inference.known import Known, KnownPair
 from mova_core.inference.noise import initial_noise
+from mova_core.inference.texts import PromptTexts
 from mova_core.models.build import MASK_CHANNELS
 
 
@@ -43,21 +43,17 @@ class Encoder:
     """Encodes batches with the codecs of one pipeline.
 
     num_given_frames : latent frames that the model leaves to be put back (see `mova_core.diffusion.scheduler`).
+
+    Attributes
+    ----------
+    texts : embeddings of prompts.
     """
 
     def __init__(self, codecs: Codecs, num_given_frames: int, device: torch.device) -> None:
         self.codecs = codecs
         self.num_given_frames = num_given_frames
         self.device = device
-
-    def texts(
-        self, prompts: Sequence[str], negative_prompt: str | None = ""
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Embeddings of the prompts `[b, m, d]`, and of the negative one `[1, m, d]` unless it is None."""
-        if negative_prompt is None:
-            return self.codecs.text.encode(list(prompts))[0], None
-        texts, _ = self.codecs.text.encode([*prompts, negative_prompt])
-        return texts[:-1], texts[-1:]
+        self.texts = PromptTexts(codecs.text)
 
     @torch.inference_mode()
     def batch(

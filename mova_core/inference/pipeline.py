@@ -28,15 +28,17 @@ from mova_core.inference.arguments import Picture, pictures_of, prompts_of, seed
 from mova_core.inference.callbacks import StepEnd, as_on_step
 from mova_core.inference.clip_inputs import ClipInputs
 from mova_core.inference.defaults import RELEASED_SETTINGS, Defaults
-from mova_core.inference.denoising import OnStep, denoise, guidance_of
+from mova_core.inference.denoising import OnStep, denoise
 from mova_core.inference.encoded import Encoded, Encoder
 from mova_core.inference.extension import DEFAULT_OVERLAP_FRAMES, Extension, extended
 from mova_core.inference.fitting import check_fit, check_sizes
+from mova_core.inference.guiding import guidance_of
 from mova_core.inference.inputs import Pixels, Settings, TextOnly
 from mova_core.inference.joining import with_given_start
 from mova_core.inference.known import KnownPair
 from mova_core.inference.output import MovaOutput, OutputType, as_asked, check_output_type
 from mova_core.inference.placement import Memory, Placement, Run, on_turn, run_of
+from mova_core.inference.texts import wording_of
 from mova_core.models.compiling import compile_layers
 from mova_core.models.dual_tower import DualTower
 from mova_core.models.weights import load_model
@@ -322,7 +324,7 @@ class MovaPipeline:
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", expected="at least 1", remedy="8 suits most machines")
         self.prepare(settings, min(batch_size, len(clips)), len(clips))
-        texts, empty_text = self.encode_texts(clips.prompts, self._negative_prompt(clips, settings))
+        texts, empty_text = self.encode_texts(*wording_of(clips.prompts, clips.negative_prompt, settings))
         parts = []
         for start in range(0, len(clips), batch_size):
             batch = slice(start, start + batch_size)
@@ -420,10 +422,6 @@ class MovaPipeline:
     def num_samples(self, settings: Settings) -> int:
         """Audio samples of a clip: the duration of its frames, rounded to the nearest sample."""
         return settings.num_samples(self.codecs.audio.sample_rate_hz)
-
-    def _negative_prompt(self, clips: ClipInputs, settings: Settings) -> str | None:
-        """None where guidance evaluates none, so that nothing is encoded for nothing."""
-        return clips.negative_prompt if guidance_of(settings, KnownPair()).uses_empty_text else None
 
     def _batch(
         self,

@@ -16,9 +16,9 @@ from mova_core.inference.inputs import Settings
 from mova_core.inference.processes import check_spread, from_first, gathered, index, is_first, joined, num_processes
 from mova_core.inference.prompt_folder import LOCK_FILE, Made, PromptFolder, Wanted
 from mova_core.inference.prompt_lines import read_prompts
-from mova_core.inference.refinement.record import Refinement, Refiner
+from mova_core.inference.refinement.record import Refiner
 from mova_core.inference.running import Machine, RunOptions, choose_machine, load, make_clips, watcher
-from mova_core.inference.saving import check_folder, preview_path, record_of, refined_record, save_clip
+from mova_core.inference.saving import Record, check_folder, preview_path, record_of, refined_record, save_clip
 from mova_core.inference.sharing import Parallel, Sharing
 from mova_core.inference.source import Source, find_source
 from mova_core.progress import say, ticking
@@ -63,7 +63,7 @@ def sample_prompts(
     ----------
     prompts, common : see `read_prompts`; relative paths in the file count from where it lies.
     out : a folder; see `PromptFolder`.
-    checkpoint, options, refiner : as `generate_clip` has them. Each line's prompt is refined when its clip is made.
+    checkpoint, options, refiner : as `generate_clip` has them. Prompts are refined and encoded a few clips ahead.
     replace : make clips again that `out` has from other words, files, settings or weights.
     parallel : how several processes share the work; see `mova_core.inference.sharing`.
 
@@ -122,15 +122,20 @@ def _make_all(batches: Sequence[Sequence[Wanted]], folder: PromptFolder, order: 
     if not batches:
         return []
     pipeline = load(way.source, way.machine, spread=way.sharing.spreads)
+    from mova_core.inference.texts import MOST_KEPT  # with torch, which is loaded by now
+
     written = []
     with ticking("denoise", sum(map(_num_steps, batches))) as tick:
-        for batch in batches:
-            made = _make(batch, folder, pipeline, way, tick)
-            if is_first():
-                folder.add(made, order)
-            elif made:
-                folder.add_beside(made, index())
-            written += made
+        for group in groups_of(batches, MOST_KEPT):
+            worded = [_worded(batch, way) for batch in group]
+            _encode_texts(worded, pipeline)
+            for batch in worded:
+                made = _make(batch, folder, pipeline, way, tick)
+                if is_first():
+                    folder.add(made, order)
+                elif made:
+                    folder.add_beside(made, index())
+                written += made
     return written
 
 
@@ -151,32 +156,74 @@ def _num_steps(batch: Sequence[Wanted]) -> int:
     return sum(steps) if batch[0].planned.request.extend is not None else steps[0]
 
 
+def groups_of(batches: Iterable[Sequence[Wanted]], size: int) -> list[list[Sequence[Wanted]]]:
+    """Batches in a row that together have `size` clips or fewer; a larger one stands alone."""
+    groups: list[list[Sequence[Wanted]]] = []
+    for batch in batches:
+        if groups and sum(map(len, groups[-1])) + len(batch) <= size:
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+    return groups
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A batch with its clips' records, which tell the prompts that are sampled: refined ones, where that was asked."""
+
+    clips: Sequence[Wanted]
+    records: Sequence[Record]
+
+    @property
+    def prompts(self) -> list[str]:
+        return [record["prompt"] for record in self.records]
+
+
+def _worded(batch: Sequence[Wanted], way: Way) -> Worded:
+    refiner = way.refiner
+    if refiner is None:
+        return Worded(batch, [item.record for item in batch])
+    requests = [item.planned.request for item in batch]
+    refinements = way.sharing.once_a_batch(
+        lambda: [refiner.refine(request.prompt, request.image) for request in requests]
+    )
+    records = [{**item.record, **refined_record(refined)} for item, refined in zip(batch, refinements, strict=True)]
+    return Worded(batch, records)
+
+
+def _encode_texts(group: Sequence[Worded], pipeline: MovaPipeline) -> None:
+    """Encodes the texts of a group, batch by batch as sampling will ask for them: the text encoder comes once."""
+    from mova_core.inference.fitting import check_sizes
+    from mova_core.inference.texts import Wording, wording_of
+
+    wordings: list[Wording] = []
+    for batch in group:
+        request, settings = batch.clips[0].planned.request, batch.clips[0].planned.settings
+        check_sizes(pipeline.model, pipeline.codecs, settings)
+        # Extended clips are made one by one, others together.
+        asked = [[prompt] for prompt in batch.prompts] if request.extend is not None else [batch.prompts]
+        if not wordings:
+            pipeline.prepare(settings, len(asked[0]), len(asked[0]))
+        wordings += [wording_of(prompts, request.negative_prompt, settings) for prompts in asked]
+    pipeline.encoder.texts.encode_ahead(wordings)
+
+
 def _make(
-    batch: Sequence[Wanted], folder: PromptFolder, pipeline: MovaPipeline, way: Way, tick: Callable[[], None]
+    batch: Worded, folder: PromptFolder, pipeline: MovaPipeline, way: Way, tick: Callable[[], None]
 ) -> list[Made]:
     """Samples a batch, and writes it where this process is to: what was written."""
-    refiner, sharing = way.refiner, way.sharing
-    settings = batch[0].planned.settings
+    writes = way.sharing.writes
+    settings = batch.clips[0].planned.settings
     sample_rate_hz = pipeline.codecs.audio.sample_rate_hz
-    requests = [item.planned.request for item in batch]
-    refinements: Sequence[Refinement | None] = [None] * len(batch)
-    if refiner is not None:
-        refinements = sharing.once_a_batch(
-            lambda: [refiner.refine(request.prompt, request.image) for request in requests]
-        )
-    paths = [folder.clip_path(item) for item in batch]
-    every = way.options.preview_every if sharing.writes else 0
+    requests = [item.planned.request for item in batch.clips]
+    paths = [folder.clip_path(item) for item in batch.clips]
+    every = way.options.preview_every if writes else 0
     on_step = watcher(pipeline, settings, tick, every, [preview_path(path) for path in paths])
-    records = [
-        item.record if refined is None else {**item.record, **refined_record(refined)}
-        for item, refined in zip(batch, refinements, strict=True)
-    ]
-    prompts = [record["prompt"] for record in records]
-    clips = make_clips(pipeline, requests, prompts, settings, on_step)
-    if not sharing.writes:
+    clips = make_clips(pipeline, requests, batch.prompts, settings, on_step)
+    if not writes:
         return []
     made = []
-    for item, path, record, (frames, audio) in zip(batch, paths, records, clips, strict=True):
+    for item, path, record, (frames, audio) in zip(batch.clips, paths, batch.records, clips, strict=True):
         sha256 = save_clip(path, frames, audio, sample_rate_hz, record, lossless_audio=way.options.lossless_audio)
         made.append(Made(item, record, sha256))
     return made

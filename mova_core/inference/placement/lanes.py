@@ -15,9 +15,13 @@ Mark = Any
 
 
 class Lane(Protocol):
-    """The way to one device."""
+    """The way to one device.
+
+    own_memory : whether the device has memory of its own, which is not the host's.
+    """
 
     device: torch.device
+    own_memory: bool
 
     def host_buffer(self, num_bytes: int) -> torch.Tensor:
         """Bytes on the host that the device can copy from while it computes."""
@@ -60,6 +64,8 @@ def lane_to(device: torch.device) -> Lane:
 class HostLane:
     """To the CPU itself: one memory, no second stream. The ring's buffers are the only copies it makes."""
 
+    own_memory = False
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
@@ -90,6 +96,8 @@ class HostLane:
 
 class CudaLane:
     """To a GPU: copies run on a stream of their own, from pinned memory."""
+
+    own_memory = True
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

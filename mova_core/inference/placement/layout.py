@@ -1,8 +1,12 @@
-"""Who is on the device when: the stages of a run, for each memory mode.
+"""Who must be on the device when: the stages of a run, for each memory mode.
 
-- `resident`: everything, all the time.
-- `swap`: one at a time of text encoder, video codec, audio codec, and the joint model with the expert in use.
+The text encoder and the two codecs have a stage each, and so has either expert:
+
+- `resident`: the whole joint model, both experts, while it works.
+- `swap`: the joint model with the expert in use.
 - `stream`: as `swap`, but layers of the towers, of the Bridge and of the text encoder pass through a ring of buffers.
+
+Who need not be there may stay from the stage before, where there is room (`mova_core.inference.placement.turns`).
 """
 
 from __future__ import annotations
@@ -39,23 +43,25 @@ class Layout:
 
     Attributes
     ----------
-    stages : by name, who is on the device.
+    stages : by name, who must be on the device, in the order of a run.
     touches : what must be there before a module runs, and for a streamed layer also which parcel.
     """
 
     stages: dict[str, tuple[Guest, ...]]
     touches: list[tuple[nn.Module, Guest, Parcel | None]] = field(default_factory=list)
 
+    def guests(self) -> list[Guest]:
+        """Everyone who is on the device at some stage."""
+        return list(dict.fromkeys(guest for guests in self.stages.values() for guest in guests))
+
     def parcels(self) -> list[Parcel]:
         """Every parcel, streamed or not."""
-        guests = dict.fromkeys(guest for guests in self.stages.values() for guest in guests)
-        return [parcel for guest in guests for parcel in guest.parcels]
+        return [parcel for guest in self.guests() for parcel in guest.parcels]
 
     def whole(self, name: str, modules: Sequence[nn.Module], without: Sequence[Parcel] = ()) -> Parcel:
         """What the parcels in `without` leave of some modules, as one parcel that comes when one of them runs."""
         parcel = Parcel(name, modules, without)
-        streamed = {id(module) for other in without for module in other.modules}
-        self.touches += [(module, parcel, None) for module in _callables(modules) if id(module) not in streamed]
+        self.touches += [(module, parcel, None) for module in _entrances(modules)]
         return parcel
 
     def ring(self, name: str, cycles: Cycles, lane: Lane) -> Ring | None:
@@ -84,10 +90,10 @@ def layout_of(mode: Mode, model: DualTower, codecs: Codecs | None, lane: Lane) -
         modules = codec_modules(codec)
         layers = encoder_layers(modules) if mode == "stream" and name == TEXT else []
         layout.stages[name] = layout.codec(name, modules, [[[layer] for layer in layers]], lane)
-    layout.stages |= _joint_stages(layout, mode == "stream", model, lane)
+    joint = _joint_stages(layout, mode == "stream", model, lane)
     if mode == "resident":
-        everyone = tuple(dict.fromkeys(guest for guests in layout.stages.values() for guest in guests))
-        layout.stages = dict.fromkeys(layout.stages, everyone)
+        joint = dict.fromkeys(joint, tuple(dict.fromkeys(guest for guests in joint.values() for guest in guests)))
+    layout.stages |= joint
     return layout
 
 
@@ -130,12 +136,8 @@ def encoder_layers(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return layers
 
 
-def _callables(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The modules and their children, with those of lists, which are never called themselves."""
+def _entrances(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The modules and their children without those of lists: a tower's embeddings run before its layers."""
     for module in modules:
         yield module
-        for child in module.children():
-            if isinstance(child, nn.ModuleList | nn.ModuleDict):
-                yield from child.children()
-            else:
-                yield child
+        yield from (child for child in module.children() if not isinstance(child, nn.ModuleList | nn.ModuleDict))

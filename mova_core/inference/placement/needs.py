@@ -1,7 +1,7 @@
 """What each memory mode takes, before the run starts: weights counted, everything else measured without storage.
 
 A stage takes what its guests take (`mova_core.inference.placement.layout`) and what its work makes; a run takes the
-most that one of its stages does.
+most that one of its stages does, and lets weights stay between stages within that.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
 
 from mova_core.errors import UserError
 from mova_core.inference.placement.layout import MODES, Layout, Mode
@@ -36,31 +34,52 @@ class Need:
     stage: str
 
 
-def needs_of(layouts: Mapping[Mode, Layout], work: Mapping[str, int], device: torch.device) -> dict[Mode, Need]:
+def needs_of(
+    layouts: Mapping[Mode, Layout], work: Mapping[str, int], own_memory: bool, room: Room | None = None
+) -> dict[Mode, Need]:
     """The needs of every mode.
 
     Parameters
     ----------
     work : what stages make beside weights, in bytes (`mova_core.inference.placement.work`).
+    own_memory : whether the device has memory of its own.
+    room : where it is ample for all weights at once, nothing of `resident` ever leaves, and its need is that of all.
     """
-    return {mode: _need(layout, work, device) for mode, layout in layouts.items()}
+    needs = {mode: _need(layout, work, own_memory) for mode, layout in layouts.items()}
+    if room is not None:
+        settled = _need(layouts["resident"], work, own_memory, settled=True)
+        if fits(settled, room):
+            needs["resident"] = settled
+    return needs
 
 
-def _need(layout: Layout, work: Mapping[str, int], device: torch.device) -> Need:
-    on_host = device.type != "cuda"
+def rooms_of(need: Need, layout: Layout, work: Mapping[str, int], own_memory: bool) -> dict[str, int]:
+    """For each stage, the bytes that weights may take on the device without passing the need that was stated."""
+    if not own_memory:
+        return {name: sum(guest.device_bytes for guest in layout.guests()) for name in layout.stages}
+    return {name: need.device_bytes - _made(name, work) - CUDA_LIBRARIES_BYTES for name in layout.stages}
+
+
+def _need(layout: Layout, work: Mapping[str, int], own_memory: bool, *, settled: bool = False) -> Need:
+    """The need of one mode, where guests come for their stages or are all settled on the device."""
     stages = []
     for name, guests in layout.stages.items():
-        made = round(work.get(name, 0) * FRAGMENTATION)
-        pinned = sum(guest.host_bytes for guest in guests)
-        if on_host:
-            # Weights stay where they are mapped; only the rings' buffers and the work are the process's own.
-            own = sum(guest.device_bytes for guest in guests if guest.host_bytes) + pinned + made
-            stages.append(Need(own, own, name))
+        present = layout.guests() if settled else guests
+        pinned = sum(guest.host_bytes for guest in present)
+        if own_memory:
+            weights = sum(guest.device_bytes for guest in present)
+            stages.append(Need(weights + _made(name, work) + CUDA_LIBRARIES_BYTES, pinned, name))
         else:
-            on_device = sum(guest.device_bytes for guest in guests) + made + CUDA_LIBRARIES_BYTES
-            stages.append(Need(on_device, pinned, name))
+            # Weights stay where they are mapped; only the rings' buffers and the work are the process's own.
+            own = sum(guest.device_bytes for guest in present if guest.host_bytes) + pinned + _made(name, work)
+            stages.append(Need(own, own, name))
     largest = max(stages, key=lambda need: need.device_bytes)
     return dataclasses.replace(largest, host_bytes=max(need.host_bytes for need in stages))
+
+
+def _made(stage: str, work: Mapping[str, int]) -> int:
+    """What a stage makes beside weights, with the allocator's share."""
+    return round(work.get(stage, 0) * FRAGMENTATION)
 
 
 def choose(request: Request, needs: Mapping[Mode, Need], room: Room) -> Mode:

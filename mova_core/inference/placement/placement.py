@@ -6,7 +6,7 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -15,8 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from mova_core.codecs.base import AudioCodec, Codecs, TextEncoder, VideoCodec
 from mova_core.inference.placement.lanes import Lane, lane_to
-from mova_core.inference.placement.layout import AUDIO, HIGH_NOISE, MODES, TEXT, VIDEO, Layout, Mode, layout_of
-from mova_core.inference.placement.needs import Need, Request, choose, needs_of, statement
+from mova_core.inference.placement.layout import AUDIO, MODES, TEXT, VIDEO, Layout, Mode, layout_of
+from mova_core.inference.placement.needs import Need, Request, choose, needs_of, rooms_of, statement
 from mova_core.inference.placement.parcel import Parcel
 from mova_core.inference.placement.ring import Ring
 from mova_core.inference.placement.room import room_on
@@ -27,6 +27,7 @@ from mova_core.progress import say
 
 WORK = ("encode", "encode_first_frame", "decode", "decode_parts")
 """Methods of a codec that use its weights."""
+Hook = Callable[[nn.Module, Any], None]
 
 
 class Placement:
@@ -42,7 +43,8 @@ class Placement:
 
     Attributes
     ----------
-    mode : the memory mode in force; None before `prepare` or `use`. Work that comes first chooses by weights alone.
+    mode : the memory mode in force; None before `prepare`. Work that comes first chooses by weights alone.
+    need : what that mode was found to take when it was chosen.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class Placement:
         self.lane = lane or lane_to(device)
         self.layouts: dict[Mode, Layout] = {mode: layout_of(mode, model, self.own_codecs, self.lane) for mode in MODES}
         self.mode: Mode | None = None
+        self.need: Need | None = None
         self._turns: Turns | None = None
         self._handles: list[RemovableHandle] = []
         self._work: dict[Run, dict[str, int]] = {}
-        self._follow(self.layouts["resident"])
+        self._watch()
 
     def prepare(self, run: Run | None) -> None:
         """Chooses the memory mode for a run and says what each would take; None stands for weights alone.
@@ -73,43 +76,20 @@ class Placement:
         UserError : if the mode asked for, or with `auto` every mode, needs more than is free; nothing has moved then.
         """
         new = run is not None and run not in self._work
-        needs = self.needs(run)
-        held = sum(guest.device_bytes for guest in self._turns.present) if self._turns and self.on_gpu else 0
+        work = self._work_of(run)
+        held = sum(guest.device_bytes for guest in self._turns.present) if self._turns and self.lane.own_memory else 0
         room = room_on(self.device, held)
+        needs = needs_of(self.layouts, work, self.lane.own_memory, room)
         mode = choose(self.request, needs, room)
         if new:
             say(statement(needs, room, mode))
-        self.use(mode)
-
-    def needs(self, run: Run | None) -> dict[Mode, Need]:
-        """What each mode takes for a run, or for the weights alone."""
-        if run is not None and run not in self._work:
-            self._work[run] = work_of(self.model, self.own_codecs, run)
-        return needs_of(self.layouts, {} if run is None else self._work[run], self.device)
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the device has memory of its own."""
-        return self.device.type == "cuda"
-
-    def use(self, mode: Mode) -> None:
-        """Changes the memory mode. Resident weights come at once, others when they are next needed."""
-        if mode == self.mode:
-            return
-        self.close()
-        layout = self.layouts[mode]
-        for parcel in layout.parcels():
-            parcel.leave(self.lane)
-        self.mode, self._turns = mode, Turns(layout.stages, self.lane)
-        if mode == "resident":
-            self._turns.enter(HIGH_NOISE)
-        else:
-            self._follow(layout)
+        self.need = needs[mode]
+        self._use(mode, rooms_of(needs[mode], self.layouts[mode], work, self.lane.own_memory))
 
     def rest(self) -> None:
         """Sends everything home, and decides anew when the model next works."""
         self.close()
-        self._follow(self.layouts["resident"])
+        self._watch()
 
     def close(self) -> None:
         """Sends everything home and stops following."""
@@ -127,9 +107,40 @@ class Placement:
         """Brings who belongs to a stage."""
         self._decided().enter(stage)
 
+    def _work_of(self, run: Run | None) -> dict[str, int]:
+        if run is None:
+            return {}
+        if run not in self._work:
+            self._work[run] = work_of(self.model, self.own_codecs, run)
+        return self._work[run]
+
+    def _use(self, mode: Mode, rooms: Mapping[str, int]) -> None:
+        """Changes the memory mode and the rooms. Weights come when they are next needed."""
+        if mode != self.mode:
+            self.close()
+            layout = self.layouts[mode]
+            for parcel in layout.parcels():
+                parcel.leave(self.lane)
+            self.mode, self._turns = mode, Turns(layout.stages, self.lane)
+            self._follow(layout)
+        assert self._turns is not None
+        self._turns.allow(rooms)
+
+    def _watch(self) -> None:
+        """Waits for the model to work before any mode is in force."""
+        for module in dict.fromkeys(module for module, *_ in self.layouts["resident"].touches):
+            self._handles.append(module.register_forward_pre_hook(_outside_graphs(self._decide_before)))
+
+    def _decide_before(self, module: nn.Module, arguments: Any) -> None:
+        turns = self._decided()
+        assert self.mode is not None
+        for other, guest, _ in self.layouts[self.mode].touches:
+            if other is module:
+                turns.need(guest)
+
     def _follow(self, layout: Layout) -> None:
         for module, guest, parcel in layout.touches:
-            self._handles.append(module.register_forward_pre_hook(self._before(guest, parcel)))
+            self._handles.append(module.register_forward_pre_hook(_outside_graphs(self._before(guest, parcel))))
 
     def _decided(self) -> Turns:
         if self._turns is None:
@@ -137,16 +148,20 @@ class Placement:
         assert self._turns is not None
         return self._turns
 
-    def _before(self, guest: Guest, parcel: Parcel | None) -> Callable[[nn.Module, Any], None]:
+    def _before(self, guest: Guest, parcel: Parcel | None) -> Hook:
         def bring(module: nn.Module, arguments: Any) -> None:
             turns = self._decided()
             turns.need(guest)
             if isinstance(guest, Ring) and parcel is not None:
                 guest.hold(parcel)
 
-        # Moving weights is no part of a compiled graph.
-        hidden = torch.compiler.disable(bring)  # type: ignore[no-untyped-call]  # untyped in PyTorch
-        return cast(Callable[[nn.Module, Any], None], hidden)
+        return bring
+
+
+def _outside_graphs(hook: Hook) -> Hook:
+    """Moving weights is no part of a compiled graph."""
+    hidden = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    return cast(Hook, hidden)
 
 
 class OnTurn:

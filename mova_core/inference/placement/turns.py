@@ -1,4 +1,4 @@
-"""Which weights are on the device at a time: those of the stage at hand, and no others."""
+"""Which weights are on the device at a time: those of the stage at hand, and others as far as there is room."""
 
 from __future__ import annotations
 
@@ -41,26 +41,35 @@ class Guest(Protocol):
 
 
 class Turns:
-    """Brings the guests of one stage and sends the others away.
+    """Brings the guests of one stage, and sends others away for whom there is no room.
 
     Parameters
     ----------
-    stages : by name, who is on the device together. Guests of two stages stay where one follows the other.
+    stages : by name, who must be on the device together, in the order in which a run comes to them.
+    rooms : by stage, the bytes for all who are there then; by default those of its guests, so that no other stays.
 
     Attributes
     ----------
-    stage, present : the stage at hand and its guests.
+    stage, present : the stage at hand and who is there.
     """
 
-    def __init__(self, stages: Mapping[str, Sequence[Guest]], lane: Lane) -> None:
+    def __init__(
+        self, stages: Mapping[str, Sequence[Guest]], lane: Lane, rooms: Mapping[str, int] | None = None
+    ) -> None:
         self.stages = {name: tuple(guests) for name, guests in stages.items()}
         self.stage: str | None = None
         self.present: list[Guest] = []
+        self._rooms = dict(rooms or {})
         self._lane = lane
 
+    def allow(self, rooms: Mapping[str, int]) -> None:
+        """Changes the rooms, from the next stage on that is entered; the one at hand is entered again."""
+        if self._rooms != rooms:
+            self._rooms, self.stage = dict(rooms), None
+
     def need(self, guest: Guest) -> None:
-        """Makes sure that a guest is there: by the stage at hand, or else by the first that has it."""
-        if guest not in self.present:
+        """Makes sure that the stage is one of this guest: the one at hand, or else the first that has it."""
+        if self.stage is None or guest not in self.stages[self.stage]:
             self.enter(next(name for name, guests in self.stages.items() if guest in guests))
 
     @torch.inference_mode(False)  # or the ring's thread could not write into buffers made while sampling
@@ -69,7 +78,8 @@ class Turns:
         if stage == self.stage:
             return
         wanted = self.stages[stage]
-        for guest in [guest for guest in self.present if guest not in wanted]:
+        staying = self._staying(stage)
+        for guest in [guest for guest in self.present if guest not in wanted and guest not in staying]:
             guest.leave(self._lane)
             self.present.remove(guest)
         for guest in wanted:
@@ -84,3 +94,22 @@ class Turns:
             guest.leave(self._lane)
         self.present.clear()
         self.stage = None
+
+    def _staying(self, stage: str) -> list[Guest]:
+        """Who stays beside a stage's own guests: those needed soonest, as far as the room goes. Rings do not: what they
+        pin on the host is counted for their own stages."""
+        wanted = self.stages[stage]
+        room = self._rooms.get(stage, 0) - sum(guest.device_bytes for guest in wanted)
+        others = [guest for guest in self.present if guest not in wanted and not guest.host_bytes]
+        staying = []
+        for guest in sorted(others, key=lambda guest: self._stages_until(guest, stage)):
+            if guest.device_bytes <= room:
+                staying.append(guest)
+                room -= guest.device_bytes
+        return staying
+
+    def _stages_until(self, guest: Guest, stage: str) -> int:
+        """How many stages later a guest is needed next; after the last the first follows."""
+        names = list(self.stages)
+        here = names.index(stage)
+        return min((names.index(name) - here) % len(names) for name in names if guest in self.stages[name])

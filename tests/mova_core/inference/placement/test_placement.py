@@ -13,11 +13,15 @@ from fake_lane import FakeLane
 from tiny_release import tiny_codecs
 
 from mova_core.codecs.base import Codecs
+from mova_core.inference.clip_inputs import ClipInputs
+from mova_core.inference.inputs import Settings
 from mova_core.inference.pipeline import MovaPipeline
 from mova_core.inference.placement import Memory
 from mova_core.inference.placement.lanes import HostLane, Lane
-from mova_core.inference.placement.layout import MODES, Mode, codec_modules
+from mova_core.inference.placement.layout import AUDIO, HIGH_NOISE, MODES, TEXT, VIDEO, Mode, codec_modules
+from mova_core.inference.placement.needs import needs_of
 from mova_core.inference.placement.ring import Ring
+from mova_core.inference.placement.turns import Turns
 
 CPU = torch.device("cpu")
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
@@ -103,6 +107,18 @@ def test_work_without_a_run_is_placed_by_its_weights(placed: Placed) -> None:
     assert pipeline.placement.mode == "stream"
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_model_that_works_before_any_run_is_placed_by_its_weights(codecs: Codecs, placed: Placed, mode: Mode) -> None:
+    settings = Settings(1, 2.0, 1.0, True, 32, 32, 5, 24.0)
+    plain = deep_pipeline(codecs)
+    encoded = plain.encode(*plain.encode_texts(["a bell"]), ClipInputs(["a bell"], [1]), settings)
+    expected = plain.sample(encoded, settings)
+    pipeline = placed(mode, FakeLane())
+    found = pipeline.sample(encoded, settings)
+    assert pipeline.placement.mode == mode
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_codecs_go_over_to_the_next_pipeline(codecs: Codecs, placed: Placed) -> None:
     expected = generate(deep_pipeline(codecs))
     first = placed("swap", FakeLane())
@@ -126,6 +142,92 @@ def test_swap_keeps_one_expert_and_no_codec_beside_it(placed: Placed) -> None:
     )
     generate(pipeline, "text")
     assert seen == {(False, True, True, True), (True, False, True, True)}
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device with room for the largest stage of `resident` and no more."""
+
+    def needs_without_ample_room(*arguments: Any) -> Any:
+        return needs_of(*arguments[:3])
+
+    monkeypatch.setattr("mova_core.inference.placement.placement.needs_of", needs_without_ample_room)
+
+
+@pytest.mark.usefixtures("tight")
+@pytest.mark.parametrize("mode", MODES)
+def test_no_stage_takes_more_than_was_said(
+    codecs: Codecs, placed: Placed, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights on the device, at each stage, against the need less the stage's work and the allowances."""
+    expected = generate(deep_pipeline(codecs))
+    lane = FakeLane()
+    monkeypatch.setattr("mova_core.inference.placement.needs.CUDA_LIBRARIES_BYTES", 0)
+    pipeline = placed(mode, lane)
+    placement = pipeline.placement
+    beyond: list[int] = []
+    enter = Turns.enter
+
+    def watched(turns: Turns, stage: str) -> None:
+        enter(turns, stage)
+        (work,) = placement._work.values()
+        assert placement.need is not None
+        beyond.append(lane.present_bytes + round(1.1 * work[stage]) - placement.need.device_bytes)
+
+    monkeypatch.setattr(Turns, "enter", watched)
+    np.testing.assert_array_equal(generate(pipeline)[0], expected[0])
+    assert len(beyond) > 4
+    assert max(beyond) == 0
+
+
+@pytest.mark.usefixtures("tight")
+def test_text_encoder_and_codecs_leave_resident_towers_where_room_is_scarce(
+    placed: Placed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tiny codecs work with more than the tiny towers do; at the released size it is the other way round.
+    monkeypatch.setattr("mova_core.inference.placement.placement.work_of", lambda *_: {})
+    lane = FakeLane()
+    pipeline = placed("resident", lane)
+    model, own = pipeline.model, pipeline.placement.own_codecs
+    assert own is not None
+    assert model.video_dit_2 is not None
+    watched = [model.video_dit, model.video_dit_2, model.audio_dit, *codec_modules(own.text), *codec_modules(own.video)]
+    seen = set()
+    model.dual_tower_bridge.register_forward_pre_hook(
+        lambda module, arguments: seen.add(tuple(is_away(part) for part in watched))
+    )
+    generate(pipeline)
+    assert seen == {(False, False, False, True, True)}
+    stages = pipeline.placement.layouts["resident"].stages
+    assert lane.peak_bytes == sum(guest.device_bytes for guest in stages[HIGH_NOISE])
+
+
+@pytest.mark.usefixtures("tight")
+def test_the_next_text_sends_no_more_away_than_it_takes(placed: Placed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mova_core.inference.placement.placement.work_of", lambda *_: {})
+    lane = FakeLane()
+    pipeline = placed("resident", lane)
+    generate(pipeline)
+    before = lane.num_brought_bytes
+    generate(pipeline)
+    moved = lane.num_brought_bytes - before
+    low = pipeline.model.video_dit_2
+    assert low is not None
+    codecs = sum(
+        guest.device_bytes
+        for name in (TEXT, VIDEO, AUDIO)
+        for guest in pipeline.placement.layouts["resident"].stages[name]
+    )
+    assert 0 < moved <= sum(weight.nbytes for weight in low.parameters()) + 3 * codecs
+
+
+def test_with_ample_room_nothing_that_is_resident_moves_twice(placed: Placed) -> None:
+    lane = FakeLane()
+    pipeline = placed("resident", lane)
+    generate(pipeline)
+    before = lane.num_brought_bytes
+    generate(pipeline)
+    assert lane.num_brought_bytes == before
 
 
 def is_away(module: torch.nn.Module) -> bool:
