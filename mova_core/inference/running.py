@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from mova_core.inference.pipeline import MovaPipeline
     from mova_core.inference.placement import Memory
 
-DEVICES = ("auto", "cuda", "cpu")
-DTYPES = ("auto", "float32", "bfloat16")
-
 
 @dataclass(frozen=True)
 class RunOptions:
