@@ -79,8 +79,8 @@ def add_prompts_options(sample: argparse.ArgumentParser) -> None:
         choices=("prompts", "sequence"),
         default="prompts",
         help="what the processes of torchrun share: prompts, where each makes every N-th batch by itself and the clips "
-        "are those of one process bit for bit; or sequence, the tokens of each clip, for when clips are fewer than "
-        "processes and N divides the model's heads (default: prompts)",
+        "are those of one process with as many threads, bit for bit; or sequence, the tokens of each clip, for when "
+        "clips are fewer than processes and N divides the model's heads (default: prompts)",
     )
     _add_sampling_options(own)
 
