@@ -13,10 +13,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
-from mova_core.bench.step_subject import StepBench, bench_inputs, bench_model, step_runners, threads_set
+from mova_core.bench.step_subject import StepBench, bench_inputs, bench_model, step_runners, threads_set, timed
 from mova_core.errors import UserError
 
 OURS = ("OMP_WAIT_POLICY",)
@@ -55,7 +54,6 @@ def plain_process(bench: StepBench) -> Iterator[Callable[[], float]]:
 
         run()
         yield run
-        asks.close()
 
 
 def main(arguments: str) -> None:
@@ -64,10 +62,9 @@ def main(arguments: str) -> None:
     model = bench_model().requires_grad_(bench.train)
     with threads_set(bench.threads):
         _, plain = step_runners(model, bench_inputs(model.config, bench.context_rows_used), bench.train)
+        measured = timed(plain)
         for _ in sys.stdin:
-            started = time.process_time()
-            plain()
-            print(time.process_time() - started, flush=True)
+            print(measured(), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ The plain step is measured twice: in a process of its own as PyTorch starts one,
 from __future__ import annotations
 
 import copy
-import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from mova_core.bench.step_subject import (
     bench_model,
     step_runners,
     threads_set,
+    timed,
 )
 from mova_core.host_memory import keep_freed_memory
 from mova_core.models.compiling import compile_layers
@@ -89,18 +89,6 @@ def run_step_bench(bench: StepBench) -> dict[str, Any]:
             "torch": torch.__version__,
             "processor": torch.backends.cpu.get_cpu_capability(),
         }
-
-
-def timed(run: Callable[[], object]) -> Callable[[], float]:
-    """`run`, returning the CPU-seconds that this process took for it."""
-
-    def measured() -> float:
-        gc.collect()
-        started = time.process_time()
-        run()
-        return time.process_time() - started
-
-    return measured
 
 
 def interleaved(runners: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -135,6 +137,18 @@ def _with_backward(model: DualTower, forward: Callable[[], Velocities]) -> Calla
         return velocities[0].detach(), velocities[1].detach()
 
     return run
+
+
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    """`run`, returning the CPU-seconds that this process took for it."""
+
+    def measured() -> float:
+        gc.collect()
+        started = time.process_time()
+        run()
+        return time.process_time() - started
+
+    return measured
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ Who need not be there may stay from the stage before, where there is room (`mova
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,7 +52,7 @@ class Layout:
 
     def guests(self) -> list[Guest]:
         """Everyone who is on the device at some stage."""
-        return list(dict.fromkeys(guest for guests in self.stages.values() for guest in guests))
+        return list(_everyone(self.stages))
 
     def parcels(self) -> list[Parcel]:
         """Every parcel, streamed or not."""
@@ -92,9 +92,13 @@ def layout_of(mode: Mode, model: DualTower, codecs: Codecs | None, lane: Lane) -
         layout.stages[name] = layout.codec(name, modules, [[[layer] for layer in layers]], lane)
     joint = _joint_stages(layout, mode == "stream", model, lane)
     if mode == "resident":
-        joint = dict.fromkeys(joint, tuple(dict.fromkeys(guest for guests in joint.values() for guest in guests)))
+        joint = dict.fromkeys(joint, _everyone(joint))
     layout.stages |= joint
     return layout
+
+
+def _everyone(stages: Mapping[str, tuple[Guest, ...]]) -> tuple[Guest, ...]:
+    return tuple(dict.fromkeys(guest for guests in stages.values() for guest in guests))
 
 
 def _joint_stages(layout: Layout, streamed: bool, model: DualTower, lane: Lane) -> dict[str, tuple[Guest, ...]]:

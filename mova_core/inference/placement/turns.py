@@ -46,24 +46,22 @@ class Turns:
     Parameters
     ----------
     stages : by name, who must be on the device together, in the order in which a run comes to them.
-    rooms : by stage, the bytes for all who are there then; by default those of its guests, so that no other stays.
 
     Attributes
     ----------
     stage, present : the stage at hand and who is there.
     """
 
-    def __init__(
-        self, stages: Mapping[str, Sequence[Guest]], lane: Lane, rooms: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, stages: Mapping[str, Sequence[Guest]], lane: Lane) -> None:
         self.stages = {name: tuple(guests) for name, guests in stages.items()}
         self.stage: str | None = None
         self.present: list[Guest] = []
-        self._rooms = dict(rooms or {})
+        self._rooms: dict[str, int] = {}
         self._lane = lane
 
     def allow(self, rooms: Mapping[str, int]) -> None:
-        """Changes the rooms, from the next stage on that is entered; the one at hand is entered again."""
+        """Sets by stage the bytes for all who are there then, from the next stage on that is entered; the one at hand
+        is entered again. Before, nobody stays beside a stage's own guests."""
         if self._rooms != rooms:
             self._rooms, self.stage = dict(rooms), None
 

@@ -12,8 +12,8 @@ import torch
 from mova_core.bench.parts import PARTS, shares
 from mova_core.bench.plain import plain_step
 from mova_core.bench.plain_process import plain_process
-from mova_core.bench.step import interleaved, timed
-from mova_core.bench.step_subject import AUDIO_LENGTH, VIDEO_SHAPE, StepBench, bench_inputs, bench_model
+from mova_core.bench.step import interleaved
+from mova_core.bench.step_subject import AUDIO_LENGTH, VIDEO_SHAPE, StepBench, bench_inputs, bench_model, timed
 from mova_core.cli import main
 from mova_core.models.dual_tower import DualTower, DualTowerConfig
 from mova_core.models.video_tower import VideoTowerConfig
